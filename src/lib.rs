@@ -1,0 +1,15 @@
+//! cage-trace runs an unmodified Linux binary in cages.
+//!
+//! The modules below are the floors of the house, lowest first: a file imports its own floor or a lower one
+//! (`tests/layers.rs` holds this). `ARCHITECTURE.md` follows one call from the cage to the kernel and back.
+
+pub mod abi;
+pub mod guest;
+pub mod sys;
+pub mod cage;
+pub mod posix;
+pub mod interpose;
+pub mod dispatch;
+pub mod platform;
+pub mod run;
+pub mod cli;
