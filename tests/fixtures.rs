@@ -1,0 +1,96 @@
+//! Every program of fixtures/ natively and caged: with the default mediation, with `--mediate=all`, on the ptrace
+//! platform; as root, all of it again as an ordinary user. What Linux prints is what a cage must print.
+
+#[expect(dead_code, reason = "every test file uses another part of the harness")]
+mod harness;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use harness::case::Case;
+use harness::scratch::Installed;
+use harness::{program, skip};
+
+/// Compiles a fixture unless that has been done since it last changed.
+fn build(name: &str) -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(format!("{name}.c"));
+    let header = source.with_file_name("check.h");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
+    let target = folder.join(name);
+    let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    if time(&target) > time(&source) && time(&target) > time(&header) {
+        return target;
+    }
+    fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("mkdir {}: {e}", folder.display()));
+    let output = Command::new("gcc")
+        .args(["-O1", "-Wall", "-Werror", "-pthread", "-std=gnu11", "-o"])
+        .arg(&target)
+        .arg(&source)
+        .arg("-lrt")
+        .output()
+        .unwrap_or_else(|e| panic!("run gcc: {e}"));
+    assert!(
+        output.status.success(),
+        "gcc cannot build {}:\n{}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    target
+}
+
+fn check(name: &str) {
+    if program("gcc").is_none() {
+        return skip(name, "gcc");
+    }
+    let installed = Installed::get();
+    let fixture = installed.add(&build(name));
+    Case::new(&[&fixture.to_string_lossy()])
+        .also(&["--mediate=all"])
+        .on_ptrace()
+        .limit(30)
+        .check(name);
+}
+
+/// One `#[test]` per fixture, and the list of them.
+macro_rules! fixtures {
+    ($($name:ident)+) => {
+        const LISTED: &[&str] = &[$(stringify!($name)),+];
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )+
+    };
+}
+
+fixtures! {
+    open_flags
+}
+
+/// A fixture that nobody listed would never run.
+#[test]
+fn every_fixture_is_listed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let entries =
+        fs::read_dir(&folder).unwrap_or_else(|e| panic!("read {}: {e}", folder.display()));
+    let present: BTreeSet<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_suffix(".c").map(str::to_owned)
+        })
+        .collect();
+    let listed: BTreeSet<String> = LISTED.iter().map(|&name| name.to_owned()).collect();
+    assert_eq!(
+        listed, present,
+        "the list in tests/fixtures.rs and the files of fixtures/"
+    );
+}
