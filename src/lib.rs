@@ -4,12 +4,12 @@
 //! (`tests/layers.rs` holds this). `ARCHITECTURE.md` follows one call from the cage to the kernel and back.
 
 pub mod abi;
-pub mod guest;
-pub mod sys;
 pub mod cage;
-pub mod posix;
-pub mod interpose;
-pub mod dispatch;
-pub mod platform;
-pub mod run;
 pub mod cli;
+pub mod dispatch;
+pub mod guest;
+pub mod interpose;
+pub mod platform;
+pub mod posix;
+pub mod run;
+pub mod sys;

@@ -1,1 +1,14 @@
-//! (being written)
+//! The objects of a run, state only: cages, their threads, descriptor tables, working directories. Nothing here
+//! calls the kernel or decides anything.
+
+mod fd_table;
+mod fs_context;
+mod open_file;
+mod table;
+mod thread;
+
+pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Frozen, Waker};
+pub use fs_context::FsContext;
+pub use open_file::{FileKind, OpenFile};
+pub use table::{CageTable, Lineage, Sharing};
+pub use thread::{Armed, Cage, CageId, Counters, Thread, Tid};

@@ -1,0 +1,95 @@
+//! POSIX's open file description, as far as the supervisor must know it. Offset and status flags are the kernel
+//! file's and never cached here.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What kind of thing is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file, a device, a memfd: anything with contents.
+    File,
+    /// A directory.
+    Directory,
+    /// A pipe or a FIFO.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A terminal.
+    Terminal,
+    /// An epoll instance.
+    Epoll,
+    /// An eventfd, timerfd, signalfd, inotify or pid descriptor.
+    Event,
+    /// Opened with `O_PATH`: a place, not contents. The kernel never holds one in a cage.
+    Place,
+}
+
+/// An open file: shared by dup, fork and `SCM_RIGHTS`.
+#[derive(Debug)]
+pub struct OpenFile {
+    kind: FileKind,
+    label: Vec<u8>,
+    host: Option<OwnedFd>,
+    procfs: bool,
+}
+
+impl OpenFile {
+    /// A file that only the cage's kernel table holds; `label` is its absolute path as reached, or `pipe:` and the like.
+    #[must_use]
+    pub fn new(kind: FileKind, label: Vec<u8>) -> Self {
+        Self {
+            kind,
+            label,
+            host: None,
+            procfs: false,
+        }
+    }
+
+    /// A file of which the supervisor keeps a copy: directories, and what the kernel cannot hold in a cage.
+    #[must_use]
+    pub fn kept(kind: FileKind, label: Vec<u8>, host: OwnedFd) -> Self {
+        Self {
+            kind,
+            label,
+            host: Some(host),
+            procfs: false,
+        }
+    }
+
+    /// Marks the file as lying on a proc file system, where names mean the caller and must be walked slowly.
+    #[must_use]
+    pub fn on_procfs(mut self, procfs: bool) -> Self {
+        self.procfs = procfs;
+        self
+    }
+
+    /// What kind of thing it is.
+    #[must_use]
+    pub fn kind(&self) -> FileKind {
+        self.kind
+    }
+
+    /// Where it was reached.
+    #[must_use]
+    pub fn label(&self) -> &[u8] {
+        &self.label
+    }
+
+    /// The supervisor's own copy, where it keeps one.
+    #[must_use]
+    pub fn host(&self) -> Option<BorrowedFd<'_>> {
+        self.host.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether it lies on a proc file system.
+    #[must_use]
+    pub fn is_on_procfs(&self) -> bool {
+        self.procfs
+    }
+
+    /// Whether the kernel may hold it in the cage (DESIGN: a grant).
+    #[must_use]
+    pub fn grantable(&self) -> bool {
+        self.kind != FileKind::Place
+    }
+}

@@ -1,0 +1,159 @@
+//! The cage table: all live cages and their threads, looked up on every call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Cage, CageId, Files, FsContext, Thread, Tid};
+
+/// What a new thread or process has in common with its maker (the `CLONE_*` flags that matter here).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sharing {
+    /// `CLONE_THREAD`: the same cage.
+    pub thread: bool,
+    /// `CLONE_FILES`: the same descriptor table.
+    pub files: bool,
+    /// `CLONE_FS`: the same working directory and umask.
+    pub fs: bool,
+}
+
+/// A new thread, and the numbers that its kernel table may still hold though they are closed.
+#[derive(Debug)]
+pub struct Lineage {
+    /// The thread.
+    pub thread: Arc<Thread>,
+    /// Numbers to close in it before it runs.
+    pub to_close: Vec<i32>,
+}
+
+/// All live cages.
+#[derive(Debug, Default)]
+pub struct CageTable {
+    threads: HashMap<Tid, Arc<Thread>>,
+    cages: HashMap<CageId, usize>,
+    last_id: u64,
+}
+
+impl CageTable {
+    /// The next cage's number.
+    pub fn next_id(&mut self) -> CageId {
+        self.last_id += 1;
+        CageId(self.last_id)
+    }
+
+    /// The thread with this number; a call from an unknown one is refused.
+    #[must_use]
+    pub fn get(&self, tid: Tid) -> Option<&Arc<Thread>> {
+        self.threads.get(&tid)
+    }
+
+    /// Adds a thread.
+    pub fn insert(&mut self, thread: Arc<Thread>) {
+        *self.cages.entry(thread.cage.id).or_insert(0) += 1;
+        if let Some(old) = self.threads.insert(thread.tid, thread) {
+            self.forget(&old);
+        }
+    }
+
+    /// Takes a thread out; says whether it was its cage's last.
+    pub fn remove(&mut self, tid: Tid) -> Option<(Arc<Thread>, bool)> {
+        let thread = self.threads.remove(&tid)?;
+        let last = self.forget(&thread);
+        Some((thread, last))
+    }
+
+    fn forget(&mut self, thread: &Thread) -> bool {
+        let Some(count) = self.cages.get_mut(&thread.cage.id) else {
+            return true;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.cages.remove(&thread.cage.id);
+            return true;
+        }
+        false
+    }
+
+    /// Makes the entry for a child of `maker`; `cage` is given where it is a process of its own.
+    pub fn child(
+        &mut self,
+        maker: &Thread,
+        tid: Tid,
+        sharing: Sharing,
+        cage: Option<Cage>,
+    ) -> Lineage {
+        let cage = cage.map_or_else(|| Arc::clone(&maker.cage), Arc::new);
+        let mut to_close = Vec::new();
+        let files = if sharing.files {
+            maker.files()
+        } else {
+            let mut table = maker.files().copy();
+            to_close = table.take_closing();
+            Files::new(table)
+        };
+        let fs = if sharing.fs {
+            maker.fs()
+        } else {
+            Arc::new(maker.fs().copy())
+        };
+        let thread = Arc::new(Thread::new(tid, cage, files, fs));
+        self.insert(Arc::clone(&thread));
+        Lineage { thread, to_close }
+    }
+
+    /// After an exec: the thread `old` of a process goes on as its leader `leader`, alone, with a table and a context of
+    /// its own. Returns it, and the numbers that the kernel may still hold.
+    pub fn exec(&mut self, old: Tid, leader: Tid) -> Option<Lineage> {
+        let (thread, _) = self.remove(old)?;
+        let stale: Vec<Tid> = self
+            .threads
+            .values()
+            .filter(|other| other.cage.id == thread.cage.id)
+            .map(|other| other.tid)
+            .collect();
+        for tid in stale {
+            self.remove(tid);
+        }
+        let mut table = thread.files().copy();
+        let to_close = table.take_closing();
+        table.retain_for_exec();
+        let fs = Arc::new(FsContext::copy(&thread.fs()));
+        let renewed = Arc::new(Thread::new(
+            leader,
+            Arc::clone(&thread.cage),
+            Files::new(table),
+            fs,
+        ));
+        self.insert(Arc::clone(&renewed));
+        Some(Lineage {
+            thread: renewed,
+            to_close,
+        })
+    }
+
+    /// All threads.
+    pub fn threads(&self) -> impl Iterator<Item = &Arc<Thread>> {
+        self.threads.values()
+    }
+
+    /// The leader, or any thread, of the cage with this inner pid.
+    #[must_use]
+    pub fn by_tgid(&self, tgid: Tid) -> Option<&Arc<Thread>> {
+        self.threads.get(&tgid).or_else(|| {
+            self.threads
+                .values()
+                .find(|thread| thread.cage.tgid == tgid)
+        })
+    }
+
+    /// How many threads live.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// How many cages live.
+    #[must_use]
+    pub fn cage_count(&self) -> usize {
+        self.cages.len()
+    }
+}

@@ -1,0 +1,192 @@
+//! A cage (one traced process) and its threads.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::{Files, FsContext};
+
+/// A thread's number as the supervisor's pid namespace knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tid(pub i32);
+
+/// A cage's number within a run; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CageId(pub u64);
+
+impl std::fmt::Display for CageId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+/// Counters of one cage.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Calls that reached the dispatcher.
+    pub calls: AtomicU64,
+}
+
+/// One traced process.
+#[derive(Debug)]
+pub struct Cage {
+    /// Its number.
+    pub id: CageId,
+    /// The cage that made it.
+    pub parent: Option<CageId>,
+    /// The process's number, as the supervisor sees it.
+    pub tgid: Tid,
+    /// Its counters.
+    pub counters: Counters,
+    pidfd: Option<OwnedFd>,
+    inner_pid: OnceLock<i32>,
+    /// `RLIMIT_NOFILE`, soft: the numbers that the table may hand out.
+    nofile: AtomicU64,
+    /// The program, as exec reached it, and its arguments (for logs).
+    program: Mutex<Arc<[u8]>>,
+}
+
+impl Cage {
+    /// A cage; `pidfd` is absent only in tests without a process.
+    #[must_use]
+    pub fn new(
+        id: CageId,
+        parent: Option<&Self>,
+        tgid: Tid,
+        pidfd: Option<OwnedFd>,
+        nofile: u64,
+    ) -> Self {
+        let program = parent.map_or_else(|| Arc::from(&b""[..]), |parent| parent.program());
+        Self {
+            id,
+            parent: parent.map(|parent| parent.id),
+            tgid,
+            counters: Counters::default(),
+            pidfd,
+            inner_pid: OnceLock::new(),
+            nofile: AtomicU64::new(nofile),
+            program: Mutex::new(program),
+        }
+    }
+
+    /// A descriptor of the process.
+    #[must_use]
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The process's number inside the run; `find` is asked once.
+    pub fn inner_pid(&self, find: impl FnOnce() -> i32) -> i32 {
+        *self.inner_pid.get_or_init(find)
+    }
+
+    /// The soft `RLIMIT_NOFILE`.
+    #[must_use]
+    pub fn nofile(&self) -> u64 {
+        self.nofile.load(Ordering::Relaxed)
+    }
+
+    /// Mirrors a new soft `RLIMIT_NOFILE`.
+    pub fn set_nofile(&self, soft: u64) {
+        self.nofile.store(soft, Ordering::Relaxed);
+    }
+
+    /// The program's path, as exec reached it.
+    #[must_use]
+    pub fn program(&self) -> Arc<[u8]> {
+        Arc::clone(&self.program.lock())
+    }
+
+    /// Notes a new program.
+    pub fn set_program(&self, path: &[u8]) {
+        *self.program.lock() = Arc::from(path);
+    }
+}
+
+/// One thread of a cage. Linux ties the descriptor table and the working directory to the thread; so do we.
+#[derive(Debug)]
+pub struct Thread {
+    /// Its number, as the supervisor sees it.
+    pub tid: Tid,
+    /// Its cage.
+    pub cage: Arc<Cage>,
+    files: Mutex<Arc<Files>>,
+    fs: Mutex<Arc<FsContext>>,
+    inner_tid: OnceLock<i32>,
+    /// A close of this thread may not have run in the kernel yet.
+    closing: AtomicBool,
+    /// Answers that wait for a private call of this thread, by its number (see the platforms).
+    armed: Mutex<HashMap<u32, Armed>>,
+}
+
+/// What a platform left for a thread's private call; opaque here.
+pub type Armed = Box<dyn std::any::Any + Send>;
+
+impl Thread {
+    /// A thread.
+    #[must_use]
+    pub fn new(tid: Tid, cage: Arc<Cage>, files: Arc<Files>, fs: Arc<FsContext>) -> Self {
+        Self {
+            tid,
+            cage,
+            files: Mutex::new(files),
+            fs: Mutex::new(fs),
+            inner_tid: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            armed: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Its descriptor table.
+    #[must_use]
+    pub fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files.lock())
+    }
+
+    /// Gives it another descriptor table (exec, `unshare(CLONE_FILES)`).
+    pub fn set_files(&self, files: Arc<Files>) {
+        *self.files.lock() = files;
+    }
+
+    /// Its working directory and umask.
+    #[must_use]
+    pub fn fs(&self) -> Arc<FsContext> {
+        Arc::clone(&self.fs.lock())
+    }
+
+    /// Gives it another working directory and umask (exec, `unshare(CLONE_FS)`).
+    pub fn set_fs(&self, fs: Arc<FsContext>) {
+        *self.fs.lock() = fs;
+    }
+
+    /// The thread's number inside the run; `find` is asked once.
+    pub fn inner_tid(&self, find: impl FnOnce() -> i32) -> i32 {
+        *self.inner_tid.get_or_init(find)
+    }
+
+    /// Notes that this thread is about to run a close in the kernel.
+    pub fn mark_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Called at each event of the thread: whatever it was closing is closed.
+    pub fn settle(&self) {
+        if self.closing.swap(false, Ordering::AcqRel) {
+            self.files().lock().settle(self.tid);
+        }
+    }
+
+    /// Leaves an answer for the private call with this number; an older one of the same number is dropped.
+    pub fn arm(&self, number: u32, answer: Armed) {
+        self.armed.lock().insert(number, answer);
+    }
+
+    /// Takes the answer for a private call.
+    #[must_use]
+    pub fn disarm(&self, number: u32) -> Option<Armed> {
+        self.armed.lock().remove(&number)
+    }
+}

@@ -1,0 +1,232 @@
+//! What a handler works with: the calling thread, its cage's memory, and the run.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::abi::Errno;
+use crate::cage::{Cage, CageTable, Descriptor, FileKind, Files, FsContext, OpenFile, Thread};
+use crate::guest::{Fd, Guest};
+
+/// A file that the platform puts into the cage's kernel table before the call returns.
+#[derive(Debug)]
+pub struct Install {
+    /// The number, as the virtual table has it.
+    pub fd: i32,
+    /// The file.
+    pub file: OwnedFd,
+    /// Close-on-exec.
+    pub cloexec: bool,
+}
+
+/// What all handlers of a run share.
+#[derive(Debug)]
+pub struct Kernel {
+    /// All live cages.
+    pub cages: RwLock<CageTable>,
+    /// The host's /proc, opened before the old root was left; its `self/fd/N` names the supervisor's descriptors.
+    pub host_proc: OwnedFd,
+    /// The root of the run's world, `O_PATH`.
+    pub root: OwnedFd,
+    /// Ids of the mounts whose sockets and FIFOs belong to the run: private ones, and read-write binds.
+    pub private_mounts: HashSet<u64>,
+    /// Whether the run was started by the host's root, for whom the kernel applies no `RLIMIT_NPROC`.
+    pub host_root: bool,
+}
+
+/// One call of one thread.
+pub struct Ctx<'a> {
+    /// The run.
+    pub kernel: &'a Kernel,
+    /// The calling thread.
+    pub thread: &'a Arc<Thread>,
+    /// The cage's memory and files.
+    pub guest: &'a dyn Guest,
+    /// The call's number.
+    pub nr: u64,
+    /// The raw arguments.
+    pub args: [u64; 6],
+    installs: RefCell<Vec<Install>>,
+    /// Absolute paths that the call named, as reached; for the log.
+    paths: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Debug for Ctx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ctx")
+            .field("tid", &self.thread.tid)
+            .field("nr", &self.nr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Ctx<'a> {
+    /// A call.
+    #[must_use]
+    pub fn new(
+        kernel: &'a Kernel,
+        thread: &'a Arc<Thread>,
+        guest: &'a dyn Guest,
+        nr: u64,
+        args: [u64; 6],
+    ) -> Self {
+        Self {
+            kernel,
+            thread,
+            guest,
+            nr,
+            args,
+            installs: RefCell::default(),
+            paths: RefCell::default(),
+        }
+    }
+
+    /// The calling cage.
+    #[must_use]
+    pub fn cage(&self) -> &Arc<Cage> {
+        &self.thread.cage
+    }
+
+    /// The calling thread's descriptor table.
+    #[must_use]
+    pub fn files(&self) -> Arc<Files> {
+        self.thread.files()
+    }
+
+    /// The calling thread's working directory and umask.
+    #[must_use]
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.thread.fs()
+    }
+
+    /// The descriptor at a number.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn descriptor(&self, fd: Fd) -> Result<Descriptor, Errno> {
+        self.files().get(fd.0)
+    }
+
+    /// Runs `act` on the open file at a number: the supervisor's own copy where it keeps one, otherwise one borrowed
+    /// from the cage for the moment.
+    ///
+    /// # Errors
+    /// `EBADF`, what borrowing gives, and what `act` gives.
+    pub fn with_file<T>(
+        &self,
+        fd: Fd,
+        act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let descriptor = self.descriptor(fd)?;
+        if let Some(host) = descriptor.file.host() {
+            return act(host);
+        }
+        let borrowed = self.guest.borrow_file(fd.0)?;
+        act(borrowed.as_fd())
+    }
+
+    /// Puts a new open file into the table at the lowest free number, and into the cage where the kernel may hold it.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn open_lowest(&self, file: OpenFile, host: OwnedFd, cloexec: bool) -> Result<i32, Errno> {
+        self.insert_from(0, &Arc::new(file), Some(host), cloexec)
+    }
+
+    /// Puts an open file at the lowest free number from `from` on.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn insert_from(
+        &self,
+        from: i32,
+        file: &Arc<OpenFile>,
+        host: Option<OwnedFd>,
+        cloexec: bool,
+    ) -> Result<i32, Errno> {
+        let descriptor = Descriptor {
+            file: Arc::clone(file),
+            cloexec,
+        };
+        let gone = |fd| matches!(self.guest.borrow_file(fd), Err(Errno::EBADF));
+        let fd = self
+            .files()
+            .lock()
+            .insert_lowest(from, self.cage().nofile(), descriptor, gone)?;
+        self.install_if_grantable(fd, file, host, cloexec);
+        Ok(fd)
+    }
+
+    /// Notes that `host` goes to the cage's kernel table at `fd`, where the kernel may hold such a file.
+    pub fn install_if_grantable(
+        &self,
+        fd: i32,
+        file: &OpenFile,
+        host: Option<OwnedFd>,
+        cloexec: bool,
+    ) {
+        if let Some(host) = host
+            && file.grantable()
+        {
+            self.installs.borrow_mut().push(Install {
+                fd,
+                file: host,
+                cloexec,
+            });
+        }
+    }
+
+    /// The installs that the platform owes this call.
+    #[must_use]
+    pub fn take_installs(&self) -> Vec<Install> {
+        std::mem::take(&mut self.installs.borrow_mut())
+    }
+
+    /// Takes a number back that could not be installed after all.
+    pub fn undo_install(&self, fd: i32) {
+        let _ = self.files().lock().remove(fd);
+    }
+
+    /// Notes an absolute path that the call named.
+    pub fn note_path(&self, path: Vec<u8>) {
+        self.paths.borrow_mut().push(path);
+    }
+
+    /// The absolute paths that the call named.
+    #[must_use]
+    pub fn take_paths(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.paths.borrow_mut())
+    }
+
+    /// What the log calls the open file at a number.
+    #[must_use]
+    pub fn label(&self, fd: Fd) -> Option<Vec<u8>> {
+        self.files()
+            .lock()
+            .get(fd.0)
+            .ok()
+            .map(|descriptor| descriptor.file.label().to_vec())
+    }
+
+    /// A new open file of which the supervisor keeps nothing, at the lowest free number.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn grant(
+        &self,
+        kind: FileKind,
+        label: &str,
+        host: OwnedFd,
+        cloexec: bool,
+    ) -> Result<i32, Errno> {
+        self.open_lowest(
+            OpenFile::new(kind, label.as_bytes().to_vec()),
+            host,
+            cloexec,
+        )
+    }
+}
