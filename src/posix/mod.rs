@@ -4,9 +4,28 @@
 //! touches the cage's memory only through [`Ctx::guest`], and answers with an [`Outcome`] or an errno.
 
 mod ctx;
+pub mod dirs;
+pub mod events;
+pub mod exec;
+pub mod fcntl;
+pub mod fd;
+pub mod io;
+pub mod ioctl;
+pub mod limits;
+pub mod links;
+pub mod memory;
+pub mod meta;
+pub mod open;
 mod outcome;
+pub mod passes;
+pub mod prctl;
+pub mod process;
 pub mod row;
+pub mod signal;
+pub mod socket;
+pub mod stat;
 pub mod table;
+pub mod transfer;
 
 pub use ctx::{Ctx, Install, Kernel};
 pub use outcome::{Forward, Lent, Outcome, SysResult, Then};
