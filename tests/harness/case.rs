@@ -216,7 +216,7 @@ impl Case {
                 }
             }
         }
-        assert!(failures.is_empty(), "{:?}\n{failures}", self.run.argv);
+        assert!(failures.is_empty(), "\n{failures}");
     }
 
     /// The flags of every caged run: each platform that was asked for, then the case's own variants.
