@@ -1,1 +1,7 @@
 //! The host kernel, as safe functions: the only floor with `unsafe`. No policy lives here.
+
+pub mod mount;
+pub mod namespace;
+pub mod privilege;
+pub mod process;
+pub mod terminal;
