@@ -59,12 +59,7 @@ struct Arguments {
     #[arg(long, value_name = "WHICH", default_value = "names")]
     mediate: MediateArgument,
     /// The program to run, and its arguments
-    #[arg(
-        value_name = "COMMAND",
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 }
 

@@ -385,7 +385,7 @@ impl World {
 
     /// Enters the world for good: every process of this mount namespace has the new root afterwards.
     pub(super) fn enter(&self) -> Result<(), LaunchError> {
-        mount::pivot_into(self.root.as_fd()).map_err(failed("make the new root", Path::new("/")))
+        mount::pivot_into(self.root.as_fd(), 1).map_err(failed("make the new root", Path::new("/")))
     }
 
     /// The ids of all mounts on which nothing belongs to the host, or which the run was given for writing.

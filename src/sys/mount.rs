@@ -10,6 +10,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::fcntl::{OFlag, open};
+use nix::mount::MntFlags;
+use nix::sys::stat::Mode;
+
 /// `MOUNT_ATTR_*`: what a mount can be restricted to.
 pub mod attr {
     /// Nothing below the mount can be changed.
@@ -246,11 +250,20 @@ pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(out.stx_mnt_id)
 }
 
-/// Makes the mount `root` the root of every process of this mount namespace and drops the old one.
-pub fn pivot_into(root: BorrowedFd<'_>) -> io::Result<()> {
+/// Makes the mount `root` the root of every process of this mount namespace and drops the old one, with `stacked` mounts on top
+/// of it.
+pub fn pivot_into(root: BorrowedFd<'_>, stacked: usize) -> io::Result<()> {
     nix::unistd::fchdir(root.as_fd())?;
-    // SAFETY: both paths are static. The old root is stacked on the new one, where the next call takes it off.
+    // SAFETY: both paths are static. The old root is now on top of the new one, and what was stacked on it above that.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
-    nix::mount::umount2(".", nix::mount::MntFlags::MNT_DETACH)?;
-    Ok(nix::unistd::chdir("/")?)
+    for _ in 0..=stacked {
+        nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
+    }
+    nix::unistd::chdir("/")?;
+    // `..` at the root crosses into whatever is still mounted on it: the one way to see a mount that was left behind.
+    let above = open("/..", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    if mount_id(above.as_fd())? != mount_id(root)? {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    Ok(())
 }
