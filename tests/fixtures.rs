@@ -82,7 +82,7 @@ fixtures! {
     sock_accept_threads sock_families sock_msg sock_nonblock sock_pair sock_peercred sock_scm_cred
     sock_scm_rights sock_tcp sock_timeo sock_udp sock_unix_abstract sock_unix_path stat_family stdio_closed
     sys_misc thread_create thread_exit thread_fd_reuse thread_fd_storm thread_fs thread_robust thread_sync
-    time_sleep truncate_alloc
+    time_sleep truncate_alloc world_pids world_proc_sys world_root world_sys_dev
 }
 
 /// A fixture that nobody listed would never run.

@@ -127,7 +127,7 @@ cases! {
     find_usr: sh("find /usr/share/zoneinfo /usr/include 2>/dev/null -type f | sort | sha256sum; find /usr/lib -maxdepth 2 -name '*.so*' | wc -l; grep -rl 'define.EINTR' /usr/include 2>/dev/null | sort | head -n 3; find /etc -maxdepth 1 -type l | sort | head -n 3");
     big_sort: sh(include_str!("programs/sort.sh"));
     archives: sh(include_str!("programs/archive.sh")).needs(&["xz", "gzip", "tar"]).on_ptrace();
-    calculators: sh("echo '2^100; scale=20; 4*a(1)' | bc -l; echo '3 k 2 v p' | dc; awk 'BEGIN { srand(1); print int(2^31), substr(\"hello\", 2, 3), toupper(\"x\"); exit }'").needs(&["bc", "dc"]);
+    calculators: sh("echo '2^100; scale=20; 4*a(1)' | bc -l; awk 'BEGIN { srand(1); print int(2^31), substr(\"hello\", 2, 3), toupper(\"x\"); exit }'").needs(&["bc"]);
 
     // git.
     git_history: git(include_str!("programs/git.sh")).ignoring("r").ignoring("c").ignoring("b.git").ignoring("w").limit(120).on_ptrace();
