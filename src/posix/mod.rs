@@ -3,6 +3,8 @@
 //! A handler reads like its man page: `pub fn dup(cx: &Ctx<'_>, fd: Fd) -> SysResult`. It gets typed arguments,
 //! touches the cage's memory only through [`Ctx::guest`], and answers with an [`Outcome`] or an errno.
 
+#[cfg(test)]
+pub(crate) mod bench_cage;
 mod ctx;
 pub mod dirs;
 pub mod events;
