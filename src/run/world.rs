@@ -63,6 +63,9 @@ const PROC_MASKED: [&str; 9] = [
     "kpagecgroup",
 ];
 
+/// What `mount` shows as the source of the run's own file systems.
+const SOURCE: (&CStr, &CStr) = (c"source", c"cage");
+
 const HARMLESS: u64 = attr::NOSUID | attr::NODEV;
 
 /// The new root, built but not entered yet.
@@ -151,7 +154,7 @@ impl World {
             .map_err(failed("make read-only", slash))?;
 
         // The base is stacked on the old root and carries the new one: both go away with the old root.
-        let base = mount::new_filesystem(c"tmpfs", &[(c"mode", c"0755")], HARMLESS)
+        let base = mount::new_filesystem(c"tmpfs", &[SOURCE, (c"mode", c"0755")], HARMLESS)
             .map_err(failed("mount a tmpfs on", slash))?;
         mount::attach(base.as_fd(), host.as_fd()).map_err(failed("mount a tmpfs on", slash))?;
         let setup = |error| failed("fill the run's own tmpfs for", slash)(error);
@@ -316,7 +319,7 @@ impl World {
                 .map_err(failed("bring in", &node))?;
         }
         let pts = place.join("pts");
-        let options: [(&CStr, &CStr); 2] = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
+        let options: [(&CStr, &CStr); 3] = [SOURCE, (c"ptmxmode", c"0666"), (c"mode", c"0620")];
         let terminals = mount::new_filesystem(c"devpts", &options, attr::NOSUID)
             .map_err(failed("mount a devpts on", &pts))?;
         let target = mount::resolve(self.root.as_fd(), &pts, Walk::Canonical)
@@ -346,7 +349,7 @@ impl World {
         let place = Path::new("/proc");
         let target = mount::resolve(self.root.as_fd(), place, Walk::Canonical)
             .map_err(failed("find", place))?;
-        let proc = mount::new_filesystem(c"proc", &[], HARMLESS).map_err(|error| {
+        let proc = mount::new_filesystem(c"proc", &[SOURCE], HARMLESS).map_err(|error| {
             failed("mount a new", place)(error).mend("the kernel refuses where a part of the host's /proc is covered, as in most containers")
         })?;
         mount::attach(proc.as_fd(), target.as_fd()).map_err(failed("mount over", place))?;
