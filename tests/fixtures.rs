@@ -20,12 +20,13 @@ fn build(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(format!("{name}.c"));
-    let header = source.with_file_name("check.h");
+    let headers = ["check.h", "child.h"].map(|header| source.with_file_name(header));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
     let target = folder.join(name);
     let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    if time(&target) > time(&source) && time(&target) > time(&header) {
+    let stale = |made_of: &PathBuf| time(&target) <= time(made_of);
+    if !stale(&source) && !headers.iter().any(stale) {
         return target;
     }
     fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("mkdir {}: {e}", folder.display()));
