@@ -95,6 +95,7 @@ pub struct Launched {
     pub several_ids: bool,
     /// The terminal, where the supervisor had it in its foreground; it is lent by [`Launched::release`].
     pub terminal: Option<Terminal>,
+    run: Run,
     failure: FailurePage,
     init_channel: Channel,
     program_channel: Option<Channel>,
@@ -149,9 +150,7 @@ impl Launched {
 
     /// Ends the run: kills whatever is left of it, and waits until it is gone.
     pub fn end(&self) {
-        process::kill(self.init);
-        // Somebody may have reaped it already, in a loop that waits for any child.
-        let _ = process::wait_for(self.init);
+        self.run.end();
     }
 }
 
@@ -201,7 +200,7 @@ pub fn launch(options: &Options, plan: &FilterPlan) -> Result<Launched, LaunchEr
     let init = namespace::fork_init(|| init::run(&setup))
         .map_err(|error| LaunchError::new("cannot make a pid namespace", error))?;
     drop((init_end, program_end));
-    let run = Run { init };
+    let run = Run::new(init)?;
     expect_ready(&init_channel)?;
     world.enter()?;
     let private_mounts = world.private_mounts(host_proc.as_fd())?;
@@ -216,9 +215,9 @@ pub fn launch(options: &Options, plan: &FilterPlan) -> Result<Launched, LaunchEr
     }
     give_up_privileges(caller.root)
         .map_err(|error| LaunchError::new("cannot drop the supervisor's privileges", error))?;
-    run.keep();
     Ok(Launched {
         init,
+        run,
         target,
         host_proc,
         private_mounts,
@@ -238,21 +237,30 @@ pub fn launch(options: &Options, plan: &FilterPlan) -> Result<Launched, LaunchEr
     })
 }
 
-/// A run that is killed if the launch fails half-way.
+/// The processes of a run: killed when this is dropped, however that comes about.
+#[derive(Debug)]
 struct Run {
     init: i32,
+    handle: OwnedFd,
 }
 
 impl Run {
-    fn keep(self) {
-        std::mem::forget(self);
+    fn new(init: i32) -> Result<Self, LaunchError> {
+        let handle = process::open_pidfd(init)
+            .map_err(|error| LaunchError::new("cannot open a pidfd for the run's init", error))?;
+        Ok(Self { init, handle })
+    }
+
+    fn end(&self) {
+        process::kill(self.handle.as_fd());
+        // Somebody may have reaped it already, in a loop that waits for any child.
+        let _ = process::wait_for(self.init);
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        process::kill(self.init);
-        let _ = process::wait_for(self.init);
+        self.end();
     }
 }
 

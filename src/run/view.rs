@@ -97,6 +97,14 @@ const KERNEL_FILESYSTEMS: [&str; 19] = [
     "fusectl",
 ];
 
+/// The text of a file that anybody may have written odd bytes to; empty if there is none.
+fn read_lossy(path: &Path) -> String {
+    fs::read(path).map_or_else(
+        |_| String::new(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
 /// Names in a shown directory that stay hidden.
 fn is_secret(name: &std::ffi::OsStr) -> bool {
     matches!(
@@ -217,7 +225,7 @@ impl View {
         for (place, mode) in PRIVATE {
             self.cover_private_directory(Path::new(place), mode, links);
         }
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let passwd = read_lossy(Path::new("/etc/passwd"));
         let homes = passwd.lines().filter_map(|line| {
             let mut fields = line.split(':').skip(2);
             let uid: u32 = fields.next()?.parse().ok()?;
@@ -446,9 +454,7 @@ impl View {
     }
 
     fn mask_kernel_filesystems(&mut self) {
-        let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
-            return;
-        };
+        let mounts = read_lossy(Path::new("/proc/self/mountinfo"));
         for mount in mounts.lines().filter_map(Mount::parse) {
             let usual = ["/proc", "/sys", "/dev"]
                 .iter()

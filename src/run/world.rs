@@ -408,10 +408,11 @@ impl World {
             Mode::empty(),
         )
         .map_err(io::Error::from);
-        let mut text = String::new();
+        let mut text = Vec::new();
         table
-            .and_then(|table| File::from(table).read_to_string(&mut text))
+            .and_then(|table| File::from(table).read_to_end(&mut text))
             .map_err(failed("read", name))?;
+        let text = String::from_utf8_lossy(&text);
         // A bind brings the mounts below it along, whose ids only the kernel knows.
         let parents: HashMap<u64, u64> = text
             .lines()

@@ -8,7 +8,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -196,10 +196,30 @@ pub fn wait_for(pid: i32) -> io::Result<i32> {
     }
 }
 
-/// Kills the process `pid`, our child; one that is gone is fine.
-pub fn kill(pid: i32) {
+/// A descriptor that stands for the process `pid`, our child that was not waited for yet.
+pub fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: numbers only.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just returned this descriptor to us as new, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Kills the process that `pidfd` stands for; one that is gone is fine.
+pub fn kill(pidfd: BorrowedFd<'_>) {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: numbers and a null pointer, which the kernel takes as no further information.
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::SIGKILL,
+            none,
+            0,
+        )
+    };
 }
 
 /// One end of a socket pair between two of our processes; each message is whole and names its sender.
