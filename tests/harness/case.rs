@@ -1,6 +1,7 @@
 //! A case: one command, run natively and caged by every user at hand, the two compared. Also the two plain runs, for
 //! tests that look at a caged run alone.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,8 +36,16 @@ impl Run {
 
     /// Starts the command as it is. `env` stands before it on both sides, so that both have the same shape.
     pub(crate) fn start_native(&self, scratch: &Scratch) -> Running {
-        let mut command = plain("/usr/bin/env", scratch);
-        command.args(&self.env).args(&self.argv);
+        // A cage has no inherited descriptors but 0, 1 and 2; whoever started the tests may have left more open.
+        let closing: String = inherited()
+            .iter()
+            .map(|number| format!(" {number}>&-"))
+            .collect();
+        let mut command = plain("/bin/bash", scratch);
+        command
+            .args(["-c", &format!("exec /usr/bin/env \"$@\"{closing}"), "env"])
+            .args(&self.env)
+            .args(&self.argv);
         Running::start(command, &self.stdin, self.limit)
     }
 
@@ -79,6 +88,24 @@ pub(crate) fn start_cage_trace(arguments: &[&str], scratch: &Scratch) -> Running
     let mut command = plain(installed.cage_trace(), scratch);
     command.args(arguments);
     Running::start(command, &[], LIMIT)
+}
+
+/// The descriptors from 3 up that this process would hand to its children.
+fn inherited() -> Vec<u32> {
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+    let flags = |number: u32| -> Option<u32> {
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        u32::from_str_radix(line.trim(), 8).ok()
+    };
+    fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&number| number > 2)
+        .filter(|&number| flags(number).is_some_and(|bits| bits & CLOSE_ON_EXEC == 0))
+        .collect()
 }
 
 /// A command in the scratch directory, as its user, in an environment that is the same on every machine.
