@@ -339,6 +339,16 @@ fn the_audit_file_is_covered() {
 }
 
 #[test]
+fn the_audit_file_is_covered_under_all_its_names() {
+    check_as_root(
+        "the_audit_file_is_covered_under_all_its_names",
+        r#"mkdir d e; echo earlier >d/a.jsonl; unshare -m sh -c 'mount --bind d e && "$CT" -q -o d/a.jsonl -- sh -c "cat d/a.jsonl e/a.jsonl"' 2>/dev/null
+           ln d/a.jsonl d/b.jsonl; "$CT" -q -o d/a.jsonl -- true 2>/dev/null; echo $?"#,
+        "125\n",
+    );
+}
+
+#[test]
 fn nothing_survives_a_killed_supervisor() {
     check(
         r#""$CT" -q -- sh -c 'sleep 73.0625 & sleep 73.0625' & until pgrep -f "^sleep 73.0625" >/dev/null; do sleep 0.05; done

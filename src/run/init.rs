@@ -161,6 +161,7 @@ fn become_program(setup: &Setup<'_>) -> ! {
     if let Err(error) = privilege::drop_all().and_then(|()| privilege::set_no_new_privs()) {
         fail("cannot drop the program's privileges", error);
     }
+    process::leave_keyring();
     let cwd = setup.cwd.filter(|cwd| chdir(*cwd).is_ok());
     if cwd.is_none()
         && let Err(error) = chdir("/")

@@ -121,8 +121,13 @@ impl Launched {
     /// 125, 126 or 127.
     pub fn failure(&self) -> Option<String> {
         let (step, error) = self.failure.read()?;
+        let missing = error.kind() == io::ErrorKind::NotFound;
         let error = describe(&error);
         Some(match (step, &self.resolved) {
+            (Step::Exec, Resolved::Found(path)) if missing => format!(
+                "cannot execute {}: the loader or interpreter that it names is not there inside",
+                path.display()
+            ),
             (Step::Exec, Resolved::Found(path)) => {
                 format!("cannot execute {}: {error}", path.display())
             }

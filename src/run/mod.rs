@@ -3,6 +3,7 @@
 pub mod command;
 mod init;
 pub mod launch;
+mod mountinfo;
 pub mod options;
 pub mod terminal;
 mod view;

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::command::HostCommand;
 use super::launch::LaunchError;
+use super::mountinfo::{self, Mount};
 use super::options::Options;
 
 /// What covers a place.
@@ -97,14 +99,6 @@ const KERNEL_FILESYSTEMS: [&str; 19] = [
     "fusectl",
 ];
 
-/// The text of a file that anybody may have written odd bytes to; empty if there is none.
-fn read_lossy(path: &Path) -> String {
-    fs::read(path).map_or_else(
-        |_| String::new(),
-        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-    )
-}
-
 /// Names in a shown directory that stay hidden.
 fn is_secret(name: &std::ffi::OsStr) -> bool {
     matches!(
@@ -183,7 +177,7 @@ impl View {
             }
         }
         for own in [&options.output, &options.log].into_iter().flatten() {
-            view.shadow(own);
+            view.shadow(own)?;
         }
         Ok(view)
     }
@@ -225,7 +219,7 @@ impl View {
         for (place, mode) in PRIVATE {
             self.cover_private_directory(Path::new(place), mode, links);
         }
-        let passwd = read_lossy(Path::new("/etc/passwd"));
+        let passwd = mountinfo::read_lossy(Path::new("/etc/passwd"));
         let homes = passwd.lines().filter_map(|line| {
             let mut fields = line.split(':').skip(2);
             let uid: u32 = fields.next()?.parse().ok()?;
@@ -454,7 +448,7 @@ impl View {
     }
 
     fn mask_kernel_filesystems(&mut self) {
-        let mounts = read_lossy(Path::new("/proc/self/mountinfo"));
+        let mounts = mountinfo::read_lossy(Path::new("/proc/self/mountinfo"));
         for mount in mounts.lines().filter_map(Mount::parse) {
             let usual = ["/proc", "/sys", "/dev"]
                 .iter()
@@ -465,83 +459,47 @@ impl View {
         }
     }
 
-    /// Covers a file that the supervisor writes, if it shows inside.
-    fn shadow(&mut self, file: &Path) {
+    /// Covers a file that the supervisor writes, wherever it shows inside.
+    fn shadow(&mut self, file: &Path) -> Result<(), LaunchError> {
         let Ok(place) = fs::canonicalize(file) else {
-            return;
+            return Ok(());
         };
-        if fs::metadata(&place).is_ok_and(|meta| meta.is_file()) && !self.hidden(&place) {
-            self.covers
-                .insert(place.clone(), Cover::Mask { directory: false });
-            self.shadows.push(place);
+        let Ok(meta) = fs::metadata(&place) else {
+            return Ok(());
+        };
+        if !meta.is_file() {
+            return Ok(());
         }
-    }
-}
-
-/// One line of mountinfo(5), as far as it is needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount<'a> {
-    pub(super) id: u64,
-    pub(super) parent: u64,
-    pub(super) place: PathBuf,
-    pub(super) filesystem: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    pub(super) fn parse(line: &'a str) -> Option<Self> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut fields = left.split(' ');
-        let id = fields.next()?.parse().ok()?;
-        let parent = fields.next()?.parse().ok()?;
-        let place = unescape(fields.nth(2)?);
-        Some(Self {
-            id,
-            parent,
-            place,
-            filesystem: right.split(' ').next()?,
-        })
-    }
-}
-
-/// Undoes the octal escapes (`\040`) of mountinfo(5).
-fn unescape(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = match after {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..] if first == b'\\' => {
-                Some((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'))
+        if meta.nlink() > 1 {
+            let error = io::Error::from_raw_os_error(libc::EMLINK);
+            let what = format!("cannot hide {} from the run", file.display());
+            return Err(LaunchError::new(what, error)
+                .mend("it has a second name, a hard link; remove it or name a new file"));
+        }
+        // The host may have mounted the same directory twice.
+        let table = mountinfo::read_lossy(Path::new("/proc/self/mountinfo"));
+        let mounts: Vec<Mount<'_>> = table.lines().filter_map(Mount::parse).collect();
+        let same = |other: &PathBuf| {
+            fs::metadata(other)
+                .is_ok_and(|other| other.dev() == meta.dev() && other.ino() == meta.ino())
+        };
+        let mut places = mountinfo::other_places(&mounts, &place);
+        places.retain(same);
+        places.push(place);
+        for place in places {
+            if !self.hidden(&place) {
+                self.covers
+                    .insert(place.clone(), Cover::Mask { directory: false });
+                self.shadows.push(place);
             }
-            _ => None,
-        };
-        bytes.push(escaped.unwrap_or(first));
-        rest = if escaped.is_some() {
-            after.get(3..).unwrap_or_default()
-        } else {
-            after
-        };
+        }
+        Ok(())
     }
-    std::ffi::OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mountinfo_lines_are_read_with_their_escapes() {
-        let line = r"36 35 98:0 /mnt1 /mnt/with\040space\134x rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
-        let mount = Mount::parse(line);
-        let expected = Mount {
-            id: 36,
-            parent: 35,
-            place: PathBuf::from(r"/mnt/with space\x"),
-            filesystem: "ext3",
-        };
-        assert_eq!(mount, Some(expected));
-        assert_eq!(Mount::parse("36 35 98:0"), None);
-    }
 
     #[test]
     fn the_nearest_cover_decides() {

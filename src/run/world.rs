@@ -15,7 +15,8 @@ use nix::sys::stat::{Mode, mkdirat, umask};
 use nix::unistd::symlinkat;
 
 use super::launch::LaunchError;
-use super::view::{Cover, Mount, View};
+use super::mountinfo::Mount;
+use super::view::{Cover, View};
 use crate::sys::mount::{self, Walk, attr};
 
 /// Device nodes of the minimal `/dev`.

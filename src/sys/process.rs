@@ -60,6 +60,19 @@ extern "C" fn remember_start() {
 #[unsafe(link_section = ".init_array")]
 static REMEMBER_START: extern "C" fn() = remember_start;
 
+/// Leaves the caller's session keyring for an empty one; a kernel without keyrings has none to leave.
+pub fn leave_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+}
+
 /// Which of 0, 1 and 2 were open when this program was started: what the program to run inherits.
 pub fn inherited_stdio() -> [bool; 3] {
     let closed = CLOSED_STDIO.load(Ordering::Relaxed);
