@@ -309,8 +309,15 @@ fn leave_host(host_proc: BorrowedFd<'_>, root: bool) -> Result<bool, LaunchError
     match writer {
         Some(writer) => writer.write()?,
         None => {
+            let as_root = |error: LaunchError| {
+                if uid.is_root() {
+                    error.mend(WEAK_ROOT)
+                } else {
+                    error
+                }
+            };
             write_proc(host_proc, "self/setgroups", "deny")?;
-            write_proc(host_proc, "self/uid_map", &format!("{uid} {uid} 1"))?;
+            write_proc(host_proc, "self/uid_map", &format!("{uid} {uid} 1")).map_err(as_root)?;
             write_proc(host_proc, "self/gid_map", &format!("{gid} {gid} 1"))?;
         }
     }
@@ -323,6 +330,8 @@ fn leave_host(host_proc: BorrowedFd<'_>, root: bool) -> Result<bool, LaunchError
     })?;
     Ok(root)
 }
+
+const WEAK_ROOT: &str = "root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP to be root inside; run as an ordinary user otherwise";
 
 const RESTRICTED: &str = "user namespaces seem to be restricted: see sysctl kernel.apparmor_restrict_unprivileged_userns";
 

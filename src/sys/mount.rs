@@ -1,7 +1,7 @@
 //! Mounts by descriptor: the kernel's mount API (`open_tree`, `move_mount`, `fsopen`, `mount_setattr`), `openat2` and `pivot_root`.
 //!
 //! Everything here names its object by a descriptor, so that a symlink in the tree cannot mislead it. What is mounted where is
-//! decided in [`crate::run`], never here.
+//! decided in the `run` floor, never here.
 #![expect(unsafe_code, reason = "the mount API has no safe wrapper")]
 
 use std::ffi::{CStr, CString};

@@ -1,6 +1,6 @@
 //! Capabilities: emptying a process of them, and raising one of them around a single act.
 //!
-//! Which process keeps what is decided in [`crate::run`], never here.
+//! Which process keeps what is decided in the `run` floor, never here.
 #![expect(unsafe_code, reason = "capget, capset and prctl have no safe wrapper")]
 
 use std::io;

@@ -1,6 +1,6 @@
 //! Processes of our own: forking them, the channel and the shared page between them, and the last steps before an untrusted program.
 //!
-//! Tracing lives elsewhere on this floor; who forks whom and in which order is decided in [`crate::run`].
+//! Tracing lives elsewhere on this floor; who forks whom and in which order is decided in the `run` floor.
 #![expect(
     unsafe_code,
     reason = "fork, exec, signal state and shared memory have no safe wrapper"

@@ -1,6 +1,6 @@
 //! The controlling terminal: which process group is in its foreground, and changing that.
 //!
-//! When to change it is decided in [`crate::run::terminal`].
+//! When to change it is decided in `run::terminal`.
 #![expect(unsafe_code, reason = "a signal mask is set around tcsetpgrp")]
 
 use std::io;
