@@ -10,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod scratch;
 
 use std::env;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The search path of every run: plain, so that nothing below a home is found first.
@@ -26,7 +27,11 @@ pub(crate) fn skip(name: &str, what: &str) {
         !must_run_all(),
         "{name}: needs {what}, which this machine lacks (CAGE_TRACE_TESTS=all)"
     );
-    eprintln!("SKIPPED {name}: needs {what}, which this machine lacks");
+    // Not eprintln: the test runner would hide it, since a skipped test passes.
+    let _ = writeln!(
+        io::stderr(),
+        "SKIPPED {name}: needs {what}, which this machine lacks"
+    );
 }
 
 /// Finds a program on [`PLAIN_PATH`], or takes an absolute path as it is.
