@@ -9,6 +9,6 @@ mod thread;
 
 pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Frozen, Waker};
 pub use fs_context::FsContext;
-pub use open_file::{FileKind, OpenFile};
+pub use open_file::{FileKind, OpenFile, Peer};
 pub use table::{CageTable, Lineage, Sharing};
 pub use thread::{Armed, Cage, CageId, Counters, Thread, Tid};

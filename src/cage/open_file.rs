@@ -24,6 +24,17 @@ pub enum FileKind {
     Place,
 }
 
+/// Whom a socket names as its peer, where the kernel would name the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The process, by its number inside the run.
+    pub pid: i32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+}
+
 /// An open file: shared by dup, fork and `SCM_RIGHTS`.
 #[derive(Debug)]
 pub struct OpenFile {
@@ -31,6 +42,7 @@ pub struct OpenFile {
     label: Vec<u8>,
     host: Option<OwnedFd>,
     procfs: bool,
+    peer: Option<Peer>,
 }
 
 impl OpenFile {
@@ -42,6 +54,7 @@ impl OpenFile {
             label,
             host: None,
             procfs: false,
+            peer: None,
         }
     }
 
@@ -53,6 +66,7 @@ impl OpenFile {
             label,
             host: Some(host),
             procfs: false,
+            peer: None,
         }
     }
 
@@ -61,6 +75,19 @@ impl OpenFile {
     pub fn on_procfs(mut self, procfs: bool) -> Self {
         self.procfs = procfs;
         self
+    }
+
+    /// Says who made a pair of sockets.
+    #[must_use]
+    pub fn with_peer(mut self, peer: Peer) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// Who made the pair of sockets that this is one of.
+    #[must_use]
+    pub fn peer(&self) -> Option<Peer> {
+        self.peer
     }
 
     /// What kind of thing it is.

@@ -4,4 +4,5 @@ pub mod mount;
 pub mod namespace;
 pub mod privilege;
 pub mod process;
+pub mod socket;
 pub mod terminal;

@@ -1,0 +1,171 @@
+//! Control data on its way to a cage: descriptors get numbers of the virtual table, pids those of the run. It is cut to the
+//! room that the cage gave as the kernel would cut it; what does not fit is closed.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl, readlinkat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use super::identity;
+use crate::abi::Errno;
+use crate::cage::{FileKind, OpenFile};
+use crate::posix::Ctx;
+use crate::sys::socket::Control;
+
+/// `sizeof(struct cmsghdr)`.
+const HEADER: usize = 16;
+/// `SCM_PIDFD`.
+const SCM_PIDFD: i32 = 4;
+
+/// Where the cage wants its control data.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub(super) at: u64,
+    pub(super) len: u64,
+    /// Whether received descriptors are closed by exec.
+    pub(super) cloexec: bool,
+}
+
+/// What was written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    /// `msg_controllen` on return.
+    pub(super) used: u64,
+    /// `MSG_CTRUNC`.
+    pub(super) truncated: bool,
+}
+
+/// Writes the control data of one message into the cage.
+pub(super) fn deliver(cx: &Ctx<'_>, items: Vec<Control>, room: Room) -> Written {
+    let mut written = Written::default();
+    for item in items {
+        // No message carries more than a few KiB, whatever room is alleged.
+        let left = usize::try_from(room.len.saturating_sub(written.used)).unwrap_or(usize::MAX);
+        let at = room.at.wrapping_add(written.used);
+        if room.at == 0 || left < HEADER {
+            written.truncated = true;
+            continue;
+        }
+        let used = match item {
+            Control::Rights(files) => {
+                let wanted = files.len();
+                let fits = (left - HEADER) / 4;
+                let files = files.into_iter().take(fits).collect();
+                let given = install(cx, files, (libc::SCM_RIGHTS, at), room.cloexec);
+                written.truncated |= given < wanted;
+                if given == 0 { 0 } else { space(given * 4) }
+            }
+            Control::Pidfd(pidfd) if left >= HEADER + 4 => {
+                match install(cx, vec![pidfd], (SCM_PIDFD, at), room.cloexec) {
+                    0 => 0,
+                    _ => space(4),
+                }
+            }
+            Control::Pidfd(_) => {
+                written.truncated = true;
+                0
+            }
+            Control::Credentials { pid, uid, gid } => {
+                let pid = if pid == 0 {
+                    0
+                } else {
+                    identity::inner_pid(cx, pid)
+                };
+                let fields = [pid.cast_unsigned(), uid, gid];
+                let data: Vec<u8> = fields
+                    .iter()
+                    .flat_map(|field| field.to_ne_bytes())
+                    .collect();
+                let kind = (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
+                written.truncated |= HEADER + data.len() > left;
+                put(cx, at, left, kind, &data)
+            }
+            Control::Other(level, ty, data) => {
+                written.truncated |= HEADER + data.len() > left;
+                put(cx, at, left, (level, ty), &data)
+            }
+        };
+        written.used += used.min(left) as u64;
+    }
+    written
+}
+
+/// `CMSG_SPACE`.
+fn space(data: usize) -> usize {
+    HEADER + data.next_multiple_of(8)
+}
+
+/// Writes one piece, cut to `left`; returns what it takes, or nothing where memory is bad.
+fn put(cx: &Ctx<'_>, at: u64, left: usize, (level, ty): (i32, i32), data: &[u8]) -> usize {
+    let len = (HEADER + data.len()).min(left);
+    let mut bytes = Vec::with_capacity(HEADER + data.len());
+    bytes.extend_from_slice(&(len as u64).to_ne_bytes());
+    bytes.extend_from_slice(&level.to_ne_bytes());
+    bytes.extend_from_slice(&ty.to_ne_bytes());
+    bytes.extend_from_slice(data);
+    bytes.truncate(len);
+    match cx.guest.write_all(at, &bytes) {
+        Ok(()) => space(data.len()),
+        Err(_) => 0,
+    }
+}
+
+/// Gives files the lowest free numbers, writes the numbers, and says how many there are: fewer where the table is full,
+/// none where memory is bad.
+fn install(cx: &Ctx<'_>, files: Vec<OwnedFd>, (ty, at): (i32, u64), cloexec: bool) -> usize {
+    let mut given = Vec::new();
+    let mut numbers = Vec::new();
+    for host in files {
+        let Ok(file) = describe(cx, &host).map(Arc::new) else {
+            break;
+        };
+        let Ok(fd) = cx.insert_from(0, &file, None, cloexec) else {
+            break;
+        };
+        numbers.extend_from_slice(&fd.to_ne_bytes());
+        given.push((fd, file, host));
+    }
+    if given.is_empty() {
+        return 0;
+    }
+    if put(cx, at, usize::MAX, (libc::SOL_SOCKET, ty), &numbers) == 0 {
+        for (fd, ..) in given {
+            cx.undo_install(fd);
+        }
+        return 0;
+    }
+    let count = given.len();
+    for (fd, file, host) in given {
+        cx.install_if_grantable(fd, &file, Some(host), cloexec);
+    }
+    count
+}
+
+/// What an open file that came from elsewhere is.
+fn describe(cx: &Ctx<'_>, host: &OwnedFd) -> Result<OpenFile, Errno> {
+    let from_nix = |errno: nix::Error| Errno::new(errno as i32);
+    let name = format!("self/fd/{}", host.as_raw_fd());
+    let label = readlinkat(&cx.kernel.host_proc, name.as_str())
+        .map(std::os::unix::ffi::OsStringExt::into_vec)
+        .unwrap_or_default();
+    let flags = fcntl(host, FcntlArg::F_GETFL).map_err(from_nix)?;
+    let procfs = fstatfs(host.as_fd()).is_ok_and(|stat| stat.filesystem_type() == PROC_SUPER_MAGIC);
+    let copy = || host.try_clone().map_err(|_| Errno::EMFILE);
+    if OFlag::from_bits_retain(flags).contains(OFlag::O_PATH) {
+        return Ok(OpenFile::kept(FileKind::Place, label, copy()?).on_procfs(procfs));
+    }
+    let mode = nix::sys::stat::fstat(host).map_err(from_nix)?.st_mode;
+    let kind = match mode & libc::S_IFMT {
+        libc::S_IFDIR => {
+            return Ok(OpenFile::kept(FileKind::Directory, label, copy()?).on_procfs(procfs));
+        }
+        libc::S_IFIFO => FileKind::Pipe,
+        libc::S_IFSOCK => FileKind::Socket,
+        libc::S_IFCHR if nix::unistd::isatty(host).unwrap_or(false) => FileKind::Terminal,
+        _ if label == b"anon_inode:[eventpoll]" => FileKind::Epoll,
+        _ if label.starts_with(b"anon_inode:") => FileKind::Event,
+        _ => FileKind::File,
+    };
+    Ok(OpenFile::new(kind, label).on_procfs(procfs))
+}
