@@ -224,8 +224,7 @@ impl Dispatcher {
         } else if result == -i64::from(Errno::EROFS.into_raw()) {
             let mut remarks = self.remarks.lock();
             if remarks.read_only.is_none() {
-                let mut paths = cx.take_paths();
-                remarks.read_only = paths.pop();
+                remarks.read_only = cx.paths().last().cloned();
             }
         } else if result == -i64::from(Errno::ENETUNREACH.into_raw()) {
             self.remarks.lock().no_network = true;

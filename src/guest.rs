@@ -152,10 +152,14 @@ pub enum ArgKind {
     DirFd,
     /// A path.
     Path,
-    /// A signed number.
+    /// A signed number: an `int`, the register's lower half.
     Int,
-    /// An unsigned number, a set of flags, a mask.
+    /// An unsigned number, a set of flags, a mask: the register's lower half.
     Uint,
+    /// A signed number, the whole register.
+    Long,
+    /// An unsigned number, the whole register.
+    Ulong,
     /// Permission bits.
     Mode,
     /// A buffer or structure that the call reads.
@@ -275,9 +279,9 @@ from_arg! {
     Mode, Mode, r => Self(low(r) & 0xffff);
     i32, Int, r => low(r).cast_signed();
     u32, Uint, r => low(r);
-    i64, Int, r => r.cast_signed();
-    u64, Uint, r => r;
-    usize, Uint, r => usize::try_from(r).unwrap_or(usize::MAX);
+    i64, Long, r => r.cast_signed();
+    u64, Ulong, r => r;
+    usize, Ulong, r => usize::try_from(r).unwrap_or(usize::MAX);
 }
 
 impl<T> FromArg for UserPtr<T> {

@@ -1,6 +1,11 @@
 //! Interposers (Lind's grates): hooks before and after a call, stacked in the order of the command line. They see
 //! calls and lives through [`Interposer`] alone; none of them knows a platform.
 
+pub mod audit;
+pub mod json;
+mod log_file;
+mod words;
+
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::time::Instant;

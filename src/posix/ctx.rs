@@ -1,6 +1,6 @@
 //! What a handler works with: the calling thread, its cage's memory, and the run.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -194,6 +194,12 @@ impl<'a> Ctx<'a> {
     /// Notes an absolute path that the call named.
     pub fn note_path(&self, path: Vec<u8>) {
         self.paths.borrow_mut().push(path);
+    }
+
+    /// A look at the absolute paths that the call named.
+    #[must_use]
+    pub fn paths(&self) -> Ref<'_, [Vec<u8>]> {
+        Ref::map(self.paths.borrow(), Vec::as_slice)
     }
 
     /// The absolute paths that the call named.
