@@ -41,6 +41,8 @@ pub struct FdTable {
     lowest_hint: i32,
     /// Numbers taken out here whose close may not have run in the kernel yet, and the thread that runs it.
     closing: Vec<(i32, Tid)>,
+    /// Numbers handed out here whose file may not be in the kernel's table yet, and the thread that asked.
+    arriving: Vec<(i32, Tid)>,
 }
 
 impl FdTable {
@@ -120,6 +122,7 @@ impl FdTable {
     pub fn remove(&mut self, fd: i32) -> Result<Descriptor, Errno> {
         let descriptor = self.slots.remove(&fd).ok_or(Errno::EBADF)?;
         self.lowest_hint = self.lowest_hint.min(fd);
+        self.arrived(fd);
         Ok(descriptor)
     }
 
@@ -134,13 +137,36 @@ impl FdTable {
         self.closing.iter().any(|&(number, _)| number == fd)
     }
 
-    /// Forgets the closes of a thread: its next event shows that they ran.
+    /// The close of this number has run: the kernel no longer holds it.
+    pub fn closed(&mut self, fd: i32) {
+        self.closing.retain(|&(number, _)| number != fd);
+    }
+
+    /// Notes that the file at this number is on its way to the kernel's table, for `tid`.
+    pub fn mark_arriving(&mut self, fd: i32, tid: Tid) {
+        self.arriving.push((fd, tid));
+    }
+
+    /// Whether the file at this number may not be in the kernel's table yet.
+    #[must_use]
+    pub fn is_arriving(&self, fd: i32) -> bool {
+        self.arriving.iter().any(|&(number, _)| number == fd)
+    }
+
+    /// The file at this number has been seen in the kernel's table, or will never come.
+    pub fn arrived(&mut self, fd: i32) {
+        self.arriving.retain(|&(number, _)| number != fd);
+    }
+
+    /// Forgets the closes and the arrivals of a thread: its next event shows that they are over.
     pub fn settle(&mut self, tid: Tid) {
         self.closing.retain(|&(_, by)| by != tid);
+        self.arriving.retain(|&(_, by)| by != tid);
     }
 
     /// Takes the numbers whose close may not have run: a child or a new image closes them before it runs.
     pub fn take_closing(&mut self) -> Vec<i32> {
+        self.arriving.clear();
         std::mem::take(&mut self.closing)
             .into_iter()
             .map(|(fd, _)| fd)

@@ -11,4 +11,4 @@ pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Frozen, Waker};
 pub use fs_context::FsContext;
 pub use open_file::{FileKind, OpenFile, Peer};
 pub use table::{CageTable, Lineage, Sharing};
-pub use thread::{Armed, Cage, CageId, Counters, Thread, Tid};
+pub use thread::{Armed, Cage, CageId, Counters, Pretence, Thread, Tid};

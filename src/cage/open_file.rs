@@ -20,7 +20,7 @@ pub enum FileKind {
     Epoll,
     /// An eventfd, timerfd, signalfd, inotify or pid descriptor.
     Event,
-    /// Opened with `O_PATH`: a place, not contents. The kernel never holds one in a cage.
+    /// Opened with `O_PATH`: a place, not contents.
     Place,
 }
 
@@ -112,11 +112,5 @@ impl OpenFile {
     #[must_use]
     pub fn is_on_procfs(&self) -> bool {
         self.procfs
-    }
-
-    /// Whether the kernel may hold it in the cage (DESIGN: a grant).
-    #[must_use]
-    pub fn grantable(&self) -> bool {
-        self.kind != FileKind::Place
     }
 }

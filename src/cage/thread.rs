@@ -30,6 +30,26 @@ pub struct Counters {
     pub calls: AtomicU64,
 }
 
+/// What a process was told of itself, though the kernel knows it otherwise.
+#[derive(Debug)]
+pub struct Pretence {
+    /// `PR_SET_DUMPABLE`: copied by fork, true again after an exec. The kernel's flag stays set, so that the
+    /// supervisor needs no capability.
+    pub dumpable: AtomicBool,
+    /// `PTRACE_TRACEME` was called.
+    pub traced: AtomicBool,
+}
+
+impl Pretence {
+    fn of_child(parent: Option<&Self>) -> Self {
+        let dumpable = parent.is_none_or(|parent| parent.dumpable.load(Ordering::Relaxed));
+        Self {
+            dumpable: AtomicBool::new(dumpable),
+            traced: AtomicBool::new(false),
+        }
+    }
+}
+
 /// One traced process.
 #[derive(Debug)]
 pub struct Cage {
@@ -45,6 +65,8 @@ pub struct Cage {
     inner_pid: OnceLock<i32>,
     /// `RLIMIT_NOFILE`, soft: the numbers that the table may hand out.
     nofile: AtomicU64,
+    /// What the process was told of itself, though the kernel knows it otherwise.
+    pub pretence: Pretence,
     /// The program, as exec reached it, and its arguments (for logs).
     program: Mutex<Arc<[u8]>>,
 }
@@ -68,6 +90,7 @@ impl Cage {
             pidfd,
             inner_pid: OnceLock::new(),
             nofile: AtomicU64::new(nofile),
+            pretence: Pretence::of_child(parent.map(|parent| &parent.pretence)),
             program: Mutex::new(program),
         }
     }
@@ -102,6 +125,7 @@ impl Cage {
 
     /// Notes a new program.
     pub fn set_program(&self, path: &[u8]) {
+        self.pretence.dumpable.store(true, Ordering::Relaxed);
         *self.program.lock() = Arc::from(path);
     }
 }
@@ -116,7 +140,7 @@ pub struct Thread {
     files: Mutex<Arc<Files>>,
     fs: Mutex<Arc<FsContext>>,
     inner_tid: OnceLock<i32>,
-    /// A close of this thread may not have run in the kernel yet.
+    /// A close or an install of this thread may not have reached the kernel yet.
     closing: AtomicBool,
     /// Answers that wait for a private call of this thread, by its number (see the platforms).
     armed: Mutex<HashMap<u32, Armed>>,
@@ -167,12 +191,12 @@ impl Thread {
         *self.inner_tid.get_or_init(find)
     }
 
-    /// Notes that this thread is about to run a close in the kernel.
+    /// Notes that the descriptor table has marks of this thread: a close that it is about to run, a file on its way.
     pub fn mark_closing(&self) {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// Called at each event of the thread: whatever it was closing is closed.
+    /// Called at each event of the thread: whatever it was closing is closed, whatever it was promised is there.
     pub fn settle(&self) {
         if self.closing.swap(false, Ordering::AcqRel) {
             self.files().lock().settle(self.tid);

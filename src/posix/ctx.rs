@@ -153,30 +153,28 @@ impl<'a> Ctx<'a> {
             cloexec,
         };
         let gone = |fd| matches!(self.guest.borrow_file(fd), Err(Errno::EBADF));
-        let fd = self
-            .files()
-            .lock()
-            .insert_lowest(from, self.cage().nofile(), descriptor, gone)?;
+        let files = self.files();
+        let mut table = files.lock();
+        let fd = table.insert_lowest(from, self.cage().nofile(), descriptor, gone)?;
+        table.mark_arriving(fd, self.thread.tid);
+        drop(table);
+        self.thread.mark_closing();
         self.install_if_grantable(fd, file, host, cloexec);
         Ok(fd)
     }
 
-    /// Notes that `host` goes to the cage's kernel table at `fd`, where the kernel may hold such a file.
+    /// Notes that `host` goes to the cage's kernel table at `fd`. Every file may: a place too.
     pub fn install_if_grantable(
         &self,
         fd: i32,
-        file: &OpenFile,
+        _file: &OpenFile,
         host: Option<OwnedFd>,
         cloexec: bool,
     ) {
-        if let Some(host) = host
-            && file.grantable()
-        {
-            self.installs.borrow_mut().push(Install {
-                fd,
-                file: host,
-                cloexec,
-            });
+        if let Some(file) = host {
+            self.installs
+                .borrow_mut()
+                .push(Install { fd, file, cloexec });
         }
     }
 
