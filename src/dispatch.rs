@@ -70,6 +70,12 @@ pub struct Dispatcher {
     pub tally: Tally,
     /// What is to be said at the end.
     pub remarks: Mutex<Remarks>,
+    plan: Plan,
+}
+
+/// The interposers and what they want: known before the run is launched, since the filter is made from it.
+#[derive(Debug)]
+pub struct Plan {
     interposers: Vec<Box<dyn Interposer>>,
     mediate_all: bool,
     hooks: Vec<(u32, Wants)>,
@@ -86,19 +92,16 @@ fn union(interposers: &[Box<dyn Interposer>], row: Option<&Row>) -> Wants {
         })
 }
 
-impl Dispatcher {
-    /// A dispatcher; with `mediate_all` every row that has a handler goes through it.
+impl Plan {
+    /// A plan; with `mediate_all` every row that has a handler goes through the dispatcher.
     #[must_use]
-    pub fn new(kernel: Kernel, interposers: Vec<Box<dyn Interposer>>, mediate_all: bool) -> Self {
+    pub fn new(interposers: Vec<Box<dyn Interposer>>, mediate_all: bool) -> Self {
         let hooks = table::ROWS
             .iter()
             .map(|row| (row.nr, union(&interposers, Some(row))))
             .collect();
         let unknown_hooks = union(&interposers, None);
         Self {
-            kernel,
-            tally: Tally::default(),
-            remarks: Mutex::default(),
             interposers,
             mediate_all,
             hooks,
@@ -131,10 +134,22 @@ impl Dispatcher {
             Action::Pass => Way::Pass,
             Action::Data(_) if self.mediate_all => Way::Trace(&[]),
             Action::Data(_) => Way::Pass,
-            Action::Run(_) | Action::Fail(_) => Way::Notify(passes),
-            Action::Shared(_) if wants.after => Way::Trace(passes),
-            Action::Shared(_) => Way::Notify(passes),
+            Action::Run(_) | Action::Shared(_) if wants.after => Way::Trace(passes),
+            Action::Run(_) | Action::Shared(_) | Action::Fail(_) => Way::Notify(passes),
             Action::Trace(_) => Way::Trace(passes),
+        }
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher for a run.
+    #[must_use]
+    pub fn new(kernel: Kernel, plan: Plan) -> Self {
+        Self {
+            kernel,
+            tally: Tally::default(),
+            remarks: Mutex::default(),
+            plan,
         }
     }
 
@@ -168,10 +183,10 @@ impl Dispatcher {
     }
 
     fn before(&self, cx: &Ctx<'_>, call: &Call) -> Option<SysResult> {
-        if !self.wants(call.nr).before {
+        if !self.plan.wants(call.nr).before {
             return None;
         }
-        for interposer in &self.interposers {
+        for interposer in &self.plan.interposers {
             if interposer.wants(call.row).before
                 && let ControlFlow::Break(outcome) = interposer.before(cx, call)
             {
@@ -184,7 +199,7 @@ impl Dispatcher {
     /// Whether the platform must show this call's native result to [`finish`](Self::finish).
     #[must_use]
     pub fn wants_result(&self, nr: u64) -> bool {
-        self.wants(nr).after
+        self.plan.wants(nr).after
     }
 
     /// The call is answered: counts it, runs the after-hooks in reverse, returns the result that the cage gets.
@@ -199,10 +214,11 @@ impl Dispatcher {
         if result < 0 {
             self.remark(cx, call, result);
         }
-        if !self.wants(call.nr).after {
+        if !self.plan.wants(call.nr).after {
             return result;
         }
-        self.interposers
+        self.plan
+            .interposers
             .iter()
             .rev()
             .filter(|interposer| interposer.wants(call.row).after)
@@ -216,11 +232,7 @@ impl Dispatcher {
             let name = call
                 .row
                 .map_or_else(|| unknown_name(call.nr), |row| row.name.to_owned());
-            let mut remarks = self.remarks.lock();
-            // Hostile numbers must not grow the list without bound.
-            if remarks.enosys.len() < 64 || remarks.enosys.contains_key(&name) {
-                *remarks.enosys.entry(name).or_insert(0) += 1;
-            }
+            self.note_enosys(name);
         } else if result == -i64::from(Errno::EROFS.into_raw()) {
             let mut remarks = self.remarks.lock();
             if remarks.read_only.is_none() {
@@ -231,16 +243,30 @@ impl Dispatcher {
         }
     }
 
+    /// A number that means nothing was called.
+    pub fn note_unknown(&self, nr: u64) {
+        self.tally.unknown.fetch_add(1, Ordering::Relaxed);
+        self.note_enosys(unknown_name(nr));
+    }
+
+    fn note_enosys(&self, name: String) {
+        let mut remarks = self.remarks.lock();
+        // Hostile numbers must not grow the list without bound.
+        if remarks.enosys.len() < 64 || remarks.enosys.contains_key(&name) {
+            *remarks.enosys.entry(name).or_insert(0) += 1;
+        }
+    }
+
     /// Tells the interposers of something in a cage's life.
     pub fn life(&self, life: &Life<'_>) {
-        for interposer in &self.interposers {
+        for interposer in &self.plan.interposers {
             interposer.life(life);
         }
     }
 
     /// Tells the interposers that the run is over.
     pub fn end(&self) {
-        for interposer in &self.interposers {
+        for interposer in &self.plan.interposers {
             interposer.finish();
         }
     }

@@ -11,14 +11,17 @@ use super::OpenFile;
 #[derive(Debug)]
 pub struct FsContext {
     cwd: Mutex<Arc<OpenFile>>,
+    /// Where the kernel believes the cage to be: moved there only when a call needs it.
+    kernel_cwd: Mutex<Arc<OpenFile>>,
     umask: AtomicU32,
 }
 
 impl FsContext {
-    /// A context at this directory.
+    /// A context at this directory, where the kernel is, too.
     #[must_use]
     pub fn new(cwd: Arc<OpenFile>, umask: u32) -> Self {
         Self {
+            kernel_cwd: Mutex::new(Arc::clone(&cwd)),
             cwd: Mutex::new(cwd),
             umask: AtomicU32::new(umask & 0o777),
         }
@@ -27,7 +30,23 @@ impl FsContext {
     /// A copy, for a fork.
     #[must_use]
     pub fn copy(&self) -> Self {
-        Self::new(self.cwd(), self.umask())
+        Self {
+            kernel_cwd: Mutex::new(Arc::clone(&self.kernel_cwd.lock())),
+            cwd: Mutex::new(self.cwd()),
+            umask: AtomicU32::new(self.umask()),
+        }
+    }
+
+    /// Whether the kernel's working directory is this one, too.
+    #[must_use]
+    pub fn kernel_is_there(&self) -> bool {
+        let cwd = self.cwd();
+        Arc::ptr_eq(&cwd, &self.kernel_cwd.lock())
+    }
+
+    /// Notes that the kernel was moved to this directory.
+    pub fn set_kernel_cwd(&self, cwd: &Arc<OpenFile>) {
+        *self.kernel_cwd.lock() = Arc::clone(cwd);
     }
 
     /// The working directory; its host copy is an `O_PATH` descriptor.

@@ -144,6 +144,8 @@ pub struct Thread {
     closing: AtomicBool,
     /// Answers that wait for a private call of this thread, by its number (see the platforms).
     armed: Mutex<HashMap<u32, Armed>>,
+    /// The platform runs calls of its own in this thread.
+    injected: AtomicBool,
 }
 
 /// What a platform left for a thread's private call; opaque here.
@@ -161,7 +163,14 @@ impl Thread {
             inner_tid: OnceLock::new(),
             closing: AtomicBool::new(false),
             armed: Mutex::new(HashMap::new()),
+            injected: AtomicBool::new(false),
         }
+    }
+
+    /// Whether its kernel table may be another one than its process's leader's: it is not the leader itself.
+    #[must_use]
+    pub fn needs_own_pidfd(&self) -> bool {
+        self.tid != self.cage.tgid
     }
 
     /// Its descriptor table.
@@ -201,6 +210,17 @@ impl Thread {
         if self.closing.swap(false, Ordering::AcqRel) {
             self.files().lock().settle(self.tid);
         }
+    }
+
+    /// Says whether the platform runs calls of its own in this thread: nothing is decided about those.
+    pub fn set_injected(&self, injected: bool) {
+        self.injected.store(injected, Ordering::Release);
+    }
+
+    /// Whether the platform runs a call of its own in this thread.
+    #[must_use]
+    pub fn is_injected(&self) -> bool {
+        self.injected.load(Ordering::Acquire)
     }
 
     /// Leaves an answer for the private call with this number; an older one of the same number is dropped.

@@ -1,1 +1,163 @@
-//! (being written)
+//! How calls reach the dispatcher. [`Kind::Ptrace`] knows stops alone; [`Kind::Hybrid`] answers most calls by seccomp
+//! notifications, on threads of its own, and leaves lives, signals and forwarded calls to the tracer.
+
+mod filter;
+mod meter;
+mod notifier;
+mod process_guest;
+mod tracer;
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::cage::{Change, Thread};
+use crate::dispatch::Dispatcher;
+use crate::interpose::Call;
+use crate::posix::{Forward, Install, Kernel};
+
+pub(crate) use filter::HELLO;
+pub use filter::{filter, hello};
+pub use meter::Meter;
+pub use tracer::{Ending, Tracer};
+
+/// The platforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Stops and notifications.
+    Hybrid,
+    /// Stops only.
+    Ptrace,
+}
+
+impl Kind {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hybrid => "hybrid",
+            Self::Ptrace => "ptrace",
+        }
+    }
+}
+
+/// Holds the kernel's view of a stopped cage against the virtual one; says what differs.
+pub type InvariantCheck = fn(&Kernel, &Thread) -> Result<(), String>;
+
+/// What the threads of the supervisor share.
+#[derive(Debug)]
+pub struct Platform {
+    /// Answers calls.
+    pub dispatcher: Dispatcher,
+    /// Counts.
+    pub meter: Meter,
+    /// Which platform this is.
+    pub kind: Kind,
+    /// What `--check-invariants` found, at most a few.
+    pub violations: Mutex<Vec<String>>,
+    /// What `--check-invariants` calls at quiet stops, where it was asked for.
+    pub invariant_check: OnceLock<InvariantCheck>,
+    listener: OnceLock<OwnedFd>,
+    to_tracer: Mutex<VecDeque<ToTracer>>,
+    tracer_tid: AtomicI32,
+    next_private: AtomicU32,
+}
+
+/// What other threads ask of the tracer.
+#[derive(Debug)]
+enum ToTracer {
+    /// A table is free again: look at this stopped thread's call once more.
+    Retry(i32),
+    /// A notified call must go on in the cage.
+    Handover(Box<Handover>),
+    /// Something that a waiting thread's forwarded call waits for has come.
+    Poke(i32),
+}
+
+/// A notified call that the kernel must run in another form.
+struct Handover {
+    thread: Arc<Thread>,
+    notification: u64,
+    call: Call,
+    next: Next,
+    change: Option<Change>,
+}
+
+impl Debug for Handover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handover")
+            .field("tid", &self.thread.tid)
+            .field("call", &self.call.nr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a handed-over call goes on.
+enum Next {
+    /// The kernel runs this.
+    Forward(Forward),
+    /// The call has this result, once these files are in the cage.
+    Install(Vec<Install>, i64),
+}
+
+/// Files promised to a thread: it gets them at its private call, and then this call's result.
+struct Promise {
+    installs: Vec<Install>,
+    call: Call,
+    result: i64,
+    change: Option<Change>,
+}
+
+impl Platform {
+    /// A platform for a run.
+    #[must_use]
+    pub fn new(dispatcher: Dispatcher, kind: Kind) -> Arc<Self> {
+        Arc::new(Self {
+            dispatcher,
+            meter: Meter::default(),
+            kind,
+            violations: Mutex::default(),
+            invariant_check: OnceLock::new(),
+            listener: OnceLock::new(),
+            to_tracer: Mutex::default(),
+            tracer_tid: AtomicI32::new(0),
+            next_private: AtomicU32::new(0),
+        })
+    }
+
+    fn ask_tracer(&self, message: ToTracer) {
+        self.to_tracer.lock().push_back(message);
+        let tid = self.tracer_tid.load(Ordering::Acquire);
+        if tid != 0 {
+            crate::sys::signal::wake(tid);
+        }
+    }
+
+    fn next_for_tracer(&self) -> Option<ToTracer> {
+        self.to_tracer.lock().pop_front()
+    }
+
+    /// Promises files to a thread; returns the private number that it must call.
+    fn promise(&self, thread: &Thread, promise: Promise) -> u64 {
+        let index = self.next_private.fetch_add(1, Ordering::Relaxed) % filter::PRIVATES;
+        thread.arm(index, Box::new(promise));
+        u64::from(filter::PRIVATE + index)
+    }
+
+    /// A closure that makes this thread's forwarded call end, so that its hook looks again.
+    fn poke(self: &Arc<Self>, tid: i32) -> Arc<dyn Fn() + Send + Sync> {
+        let platform = Arc::clone(self);
+        Arc::new(move || platform.ask_tracer(ToTracer::Poke(tid)))
+    }
+}
+
+/// Whether two installs can be made by a notification: the kernel refuses `O_PATH` files there.
+fn all_addable(installs: &[Install]) -> bool {
+    installs
+        .iter()
+        .all(|install| !crate::sys::descriptor_flags::is_path(&install.file))
+}

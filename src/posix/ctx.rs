@@ -50,6 +50,8 @@ pub struct Ctx<'a> {
     pub nr: u64,
     /// The raw arguments.
     pub args: [u64; 6],
+    /// Ends this thread's forwarded call, so that its hook looks again; for handlers whose wait stands in for another.
+    pub poke: Option<Arc<dyn Fn() + Send + Sync>>,
     installs: RefCell<Vec<Install>>,
     /// Absolute paths that the call named, as reached; for the log.
     paths: RefCell<Vec<Vec<u8>>>,
@@ -80,6 +82,7 @@ impl<'a> Ctx<'a> {
             guest,
             nr,
             args,
+            poke: None,
             installs: RefCell::default(),
             paths: RefCell::default(),
         }

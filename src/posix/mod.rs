@@ -20,7 +20,9 @@ pub mod meta;
 pub mod open;
 mod outcome;
 pub mod passes;
+pub mod peers;
 pub mod prctl;
+mod probe;
 pub mod process;
 pub mod row;
 pub mod signal;
@@ -30,4 +32,5 @@ pub mod table;
 pub mod transfer;
 
 pub use ctx::{Ctx, Install, Kernel};
-pub use outcome::{Forward, Lent, Outcome, SysResult, Then};
+pub use outcome::{Forward, Judged, Lent, Outcome, Role, SysResult, Then};
+pub use probe::{file_kind, host_label};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Ctx;
 use crate::abi::{Errno, Sysno};
-use crate::cage::OpenFile;
+use crate::cage::{OpenFile, Sharing};
 
 /// A handler's answer: an outcome, or an ordinary failure of the call.
 pub type SysResult = Result<Outcome, Errno>;
@@ -59,6 +59,28 @@ pub struct Forward {
     pub at_cwd: Option<Arc<OpenFile>>,
     /// Looks at the result.
     pub then: Option<Then>,
+    /// What else the platform must know of it.
+    pub role: Role,
+}
+
+/// What a forwarded call does besides returning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing.
+    Plain,
+    /// It makes a thread or a process.
+    Fork(Sharing),
+    /// It replaces the program: the new image must be this file.
+    Exec(Judged),
+}
+
+/// The file that an exec was judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Device and inode of the file that the kernel will map: the program, or the interpreter of a script.
+    pub identity: (u64, u64),
+    /// The program as the cage named it, absolute.
+    pub path: Vec<u8>,
 }
 
 /// Bytes lent to the cage for one call. They are put on a page of the platform's, and the argument is pointed at them.
@@ -87,6 +109,7 @@ impl Forward {
             lent_file: None,
             at_cwd: None,
             then: None,
+            role: Role::Plain,
         }
     }
 
@@ -108,6 +131,13 @@ impl Forward {
     #[must_use]
     pub fn lend_file(mut self, file: OwnedFd) -> Self {
         self.lent_file = Some(file);
+        self
+    }
+
+    /// Says what else the call does.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
         self
     }
 

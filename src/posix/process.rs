@@ -1,47 +1,145 @@
-//! fork, clone, pid descriptors and what a cage may not ask of other processes.
+//! fork, vfork, clone, clone3: the kernel makes the child, the platform gives it its entry in the cage table.
 
-use super::{Ctx, SysResult};
-use crate::abi::Errno;
+use super::{Ctx, Forward, Outcome, Role, SysResult};
+use crate::abi::layout::CloneArgs;
+use crate::abi::{Errno, Sysno};
+use crate::cage::Sharing;
 use crate::guest::{Addr, UserIn};
 
-/// See clone(2).
-pub fn clone(
-    _cx: &Ctx<'_>,
-    _flags: u64,
-    _stack: Addr,
-    _parent_tid: Addr,
-    _child_tid: Addr,
-    _tls: Addr,
-) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
-}
+const CSIGNAL: u64 = 0xff;
+const CLONE_FS: u64 = 0x200;
+const CLONE_FILES: u64 = 0x400;
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_PTRACE: u64 = 0x2000;
+const CLONE_THREAD: u64 = 0x1_0000;
+const CLONE_UNTRACED: u64 = 0x80_0000;
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
+const CLONE_NEW: u64 = 0x80 | 0x2_0000 | 0x200_0000 | 0x7c00_0000;
 
 /// See fork(2).
-pub fn fork(_cx: &Ctx<'_>) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
+pub fn fork(cx: &Ctx<'_>) -> SysResult {
+    limit_processes(cx)?;
+    make(cx, Sysno::fork, [0; 6], Sharing::default())
 }
 
 /// See vfork(2).
-pub fn vfork(_cx: &Ctx<'_>) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
+pub fn vfork(cx: &Ctx<'_>) -> SysResult {
+    limit_processes(cx)?;
+    make(cx, Sysno::vfork, [0; 6], Sharing::default())
 }
 
-/// See ptrace(2).
-pub fn ptrace(_cx: &Ctx<'_>, _op: i64, _pid: i32, _addr: Addr, _data: Addr) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
+/// See clone(2).
+pub fn clone(
+    cx: &Ctx<'_>,
+    flags: u64,
+    stack: Addr,
+    parent_tid: Addr,
+    child_tid: Addr,
+    tls: Addr,
+) -> SysResult {
+    // The kernel reads 32 bits here.
+    clone_with(
+        cx,
+        flags & 0xffff_ffff,
+        [stack.0, parent_tid.0, child_tid.0, tls.0],
+    )
 }
 
-/// See unshare(2).
-pub fn unshare(_cx: &Ctx<'_>, _flags: u64) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
+/// See clone3(2): decoded from one copy and run as clone(2), whose arguments are registers alone.
+pub fn clone3(cx: &Ctx<'_>, cl_args: UserIn, size: usize) -> SysResult {
+    const FIRST_SIZE: usize = 64;
+    if size > 4096 {
+        return Err(Errno::E2BIG);
+    }
+    if size < FIRST_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = vec![0u8; size.max(size_of::<CloneArgs>())];
+    cx.guest
+        .read_exact(cl_args.0, bytes.get_mut(..size).unwrap_or_default())?;
+    let (known, unknown) = bytes.split_at(size_of::<CloneArgs>());
+    if unknown.iter().any(|&byte| byte != 0) {
+        return Err(Errno::E2BIG);
+    }
+    let args: CloneArgs = zerocopy::FromBytes::read_from_bytes(known).map_err(|_| Errno::EINVAL)?;
+    // clone(2) can neither choose pids or a cgroup, nor clear handlers: libc falls back.
+    if args.set_tid != 0
+        || args.set_tid_size != 0
+        || args.flags & (CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND) != 0
+    {
+        return Err(Errno::ENOSYS);
+    }
+    if args.flags & CSIGNAL != 0 || args.flags >> 32 != 0 || args.exit_signal & !CSIGNAL != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if (args.stack == 0) != (args.stack_size == 0) {
+        return Err(Errno::EINVAL);
+    }
+    let stack = args
+        .stack
+        .checked_add(args.stack_size)
+        .ok_or(Errno::EINVAL)?;
+    clone_with(
+        cx,
+        args.flags | args.exit_signal,
+        [stack, args.parent_tid, args.child_tid, args.tls],
+    )
 }
 
-/// See pidfd_open(2).
-pub fn pidfd_open(_cx: &Ctx<'_>, _pid: i32, _flags: u32) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
+fn clone_with(cx: &Ctx<'_>, flags: u64, [stack, parent, child, tls]: [u64; 4]) -> SysResult {
+    if flags & CLONE_NEW != 0 {
+        return Err(Errno::EPERM);
+    }
+    if flags & CLONE_PIDFD != 0 {
+        return Err(Errno::EINVAL);
+    }
+    limit_processes(cx)?;
+    let sharing = Sharing {
+        thread: flags & CLONE_THREAD != 0,
+        files: flags & CLONE_FILES != 0,
+        fs: flags & CLONE_FS != 0,
+    };
+    // A child that is not attached would run what passes unseen.
+    let flags = flags & !(CLONE_UNTRACED | CLONE_PTRACE);
+    make(
+        cx,
+        Sysno::clone,
+        [flags, stack, parent, child, tls, 0],
+        sharing,
+    )
 }
 
-/// See clone3(2).
-pub fn clone3(_cx: &Ctx<'_>, _cl_args: UserIn, _size: usize) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
+fn make(_cx: &Ctx<'_>, sysno: Sysno, args: [u64; 6], sharing: Sharing) -> SysResult {
+    Ok(Outcome::Forward(
+        Forward::new(sysno, args).role(Role::Fork(sharing)),
+    ))
+}
+
+/// `RLIMIT_NPROC`: the kernel does not apply it to the host's root, so in such a run it is counted here, for the run.
+fn limit_processes(cx: &Ctx<'_>) -> Result<(), Errno> {
+    if !cx.kernel.host_root {
+        return Ok(());
+    }
+    let limit = crate::sys::limits::nproc(cx.cage().tgid.0);
+    let running = u64::try_from(cx.kernel.cages.read().thread_count()).unwrap_or(u64::MAX);
+    if limit.is_some_and(|limit| running >= limit) {
+        return Err(Errno::EAGAIN);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_namespaces_are_told_from_what_threads_share() {
+        assert_eq!(
+            CLONE_NEW & (CLONE_FILES | CLONE_FS | CLONE_THREAD | CLONE_UNTRACED),
+            0
+        );
+        assert_eq!(CLONE_NEW & 0x1000_0000, 0x1000_0000, "CLONE_NEWUSER");
+    }
 }

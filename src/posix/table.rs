@@ -7,8 +7,8 @@
 
 use super::row::{Row, syscalls};
 use super::{
-    dirs, events, exec, fcntl, fd, io, ioctl, limits, links, memory, meta, open, passes, prctl,
-    process, signal, socket, stat, transfer,
+    dirs, events, exec, fcntl, fd, io, ioctl, limits, links, memory, meta, open, passes, peers,
+    prctl, process, signal, socket, stat, transfer,
 };
 use crate::guest::{Addr, DirFd, Fd, Mode, UserIn, UserOut, UserPath};
 
@@ -114,7 +114,7 @@ syscalls! {
     98  getrusage(who: i32, usage: UserOut) => pass, Host;
     99  sysinfo(info: UserOut) => pass, Host;
     100 times(buf: UserOut) => pass, Host;
-    101 ptrace(op: i64, pid: i32, addr: Addr, data: Addr) => run(process::ptrace), No("a cage has one tracer; PTRACE_TRACEME pretends");
+    101 ptrace(op: i64, pid: i32, addr: Addr, data: Addr) => run(peers::ptrace), No("a cage has one tracer; PTRACE_TRACEME pretends");
     102 getuid() => pass, Host;
     103 syslog(ty: i32, bufp: UserOut, len: i32) => fail(EPERM), No("the host's kernel log");
     104 getgid() => pass, Host;
@@ -271,7 +271,7 @@ syscalls! {
     269 faccessat(dirfd: DirFd, pathname: UserPath, mode: i32) => run(stat::faccessat), Full;
     270 pselect6(nfds: i32, readfds: Addr, writefds: Addr, exceptfds: Addr, timeout: Addr, sig: Addr) => data(events::pselect6), Full;
     271 ppoll(fds: Addr, nfds: u32, tmo_p: Addr, sigmask: Addr, sigsetsize: usize) => data(events::ppoll), Full;
-    272 unshare(flags: u64) => shared(process::unshare) / files, Partial("CLONE_FILES, CLONE_FS and CLONE_SYSVSEM; no new namespaces");
+    272 unshare(flags: u64) => shared(peers::unshare) / files, Partial("CLONE_FILES, CLONE_FS and CLONE_SYSVSEM; no new namespaces");
     273 set_robust_list(head: Addr, len: usize) => pass, Host;
     274 get_robust_list(pid: i32, head_ptr: Addr, len_ptr: Addr) => pass, Host;
     275 splice(fd_in: Fd, off_in: Addr, fd_out: Fd, off_out: Addr, len: usize, flags: u32) => data(transfer::splice), Full;
@@ -344,7 +344,7 @@ syscalls! {
     431 fsconfig(fs_fd: Fd, cmd: u32, key: Addr, value: Addr, aux: i32) => fail(EPERM), No("the world is fixed");
     432 fsmount(fs_fd: Fd, flags: u32, attr_flags: u32) => fail(EPERM), No("the world is fixed");
     433 fspick(dirfd: DirFd, path: UserPath, flags: u32) => fail(EPERM), No("the world is fixed");
-    434 pidfd_open(pid: i32, flags: u32) => run(process::pidfd_open) / files, Full;
+    434 pidfd_open(pid: i32, flags: u32) => run(peers::pidfd_open) / files, Full;
     435 clone3(cl_args: UserIn, size: usize) => trace(process::clone3), Partial("what clone(2) can say; the rest is ENOSYS");
     436 close_range(first: u32, last: u32, flags: u32) => shared(fd::close_range) / files, Full;
     437 openat2(dirfd: DirFd, pathname: UserPath, how: UserIn, size: usize) => run(open::openat2) / files, Full;

@@ -5,16 +5,17 @@ mod init;
 pub mod launch;
 mod mountinfo;
 pub mod options;
+mod serve;
 pub mod terminal;
 mod view;
 mod world;
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
-
 use command::Resolved;
 use launch::{FilterPlan, launch};
-use options::Options;
+use options::{Mediate, Options, PlatformChoice};
+
+use crate::dispatch::Plan;
+use crate::platform::{self, Kind};
 
 /// Exit status for a failure of our own.
 pub const FAILED: u8 = 125;
@@ -25,46 +26,48 @@ pub const NOT_FOUND: u8 = 127;
 
 /// Runs `options` to the end and returns the exit status.
 pub fn run(options: &Options) -> u8 {
-    let complain = |message: &str| eprintln!("cage-trace: {message}");
-    let mut launched = match launch(options, &FilterPlan::default()) {
-        Ok(launched) => launched,
+    match try_run(options) {
+        Ok(status) => status,
         Err(error) => {
-            complain(&error.to_string());
-            return FAILED;
+            complain(&format!("{error:#}"));
+            FAILED
         }
+    }
+}
+
+fn complain(message: &str) {
+    eprintln!("cage-trace: {message}");
+}
+
+fn try_run(options: &Options) -> anyhow::Result<u8> {
+    let kind = choose(options.platform);
+    let plan = Plan::new(Vec::new(), options.mediate == Mediate::All);
+    let filter = FilterPlan {
+        program: platform::filter(&plan, kind),
+        listener: kind == Kind::Hybrid,
+        hello: platform::hello(),
     };
+    let launched = launch(options, &filter)?;
     match &launched.resolved {
         Resolved::Found(_) => {}
         Resolved::NotFound(message) => {
             complain(message);
-            launched.end();
-            return NOT_FOUND;
+            return Ok(NOT_FOUND);
         }
         Resolved::NotExecutable(message) => {
             complain(message);
-            launched.end();
-            return NOT_EXECUTABLE;
+            return Ok(NOT_EXECUTABLE);
         }
     }
-    let status = launched
-        .release()
-        .and_then(|()| launched.wait_for_program());
-    launched.end();
-    if let Some(message) = launched.failure() {
-        complain(&message);
-    }
-    match status {
-        Ok(status) => {
-            let status = ExitStatus::from_raw(status);
-            status
-                .code()
-                .or_else(|| status.signal().map(|signal| 128 + signal))
-                .and_then(|code| u8::try_from(code).ok())
-                .unwrap_or(FAILED)
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            FAILED
-        }
+    serve::serve(options, launched, plan, kind)
+}
+
+/// The best platform that the kernel allows, unless one was asked for.
+fn choose(choice: PlatformChoice) -> Kind {
+    match choice {
+        PlatformChoice::Ptrace => Kind::Ptrace,
+        PlatformChoice::Hybrid => Kind::Hybrid,
+        PlatformChoice::Best if crate::sys::notify::is_supported() => Kind::Hybrid,
+        PlatformChoice::Best => Kind::Ptrace,
     }
 }

@@ -74,3 +74,9 @@ pub fn fork_init(child: impl FnOnce()) -> io::Result<i32> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// Gives the calling thread a umask and a working directory of its own.
+pub fn own_fs_context() {
+    // It cannot fail: no namespace is asked for, and memory for so small a structure is always found or waited for.
+    let _ = nix::sched::unshare(CloneFlags::CLONE_FS);
+}

@@ -1,0 +1,31 @@
+//! Counts of what the platforms did: stops by kind, notifications, grants.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The counters of a run.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Stops at a `RET_TRACE` of the filter.
+    pub seccomp_stops: AtomicU64,
+    /// Stops at the end (or beginning) of a call.
+    pub exit_stops: AtomicU64,
+    /// Stops for fork, exec and first breaths.
+    pub event_stops: AtomicU64,
+    /// Stops for a signal about to be delivered.
+    pub signal_stops: AtomicU64,
+    /// Job-control stops.
+    pub group_stops: AtomicU64,
+    /// Calls answered by notification.
+    pub notifications: AtomicU64,
+    /// Files put into a cage's kernel table.
+    pub grants: AtomicU64,
+    /// Notifications handed over to the tracer.
+    pub handovers: AtomicU64,
+    /// Calls that the platform ran in a cage for its own purposes.
+    pub injected: AtomicU64,
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

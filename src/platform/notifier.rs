@@ -1,0 +1,242 @@
+//! The threads that answer notifications. Each takes one, asks the dispatcher, puts files into the cage, replies.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use super::meter::count;
+use super::process_guest::ProcessGuest;
+use super::{Handover, Kind, Next, Platform, Promise, ToTracer, all_addable, filter};
+use crate::abi::Errno;
+use crate::cage::{Thread, Tid};
+use crate::dispatch::Answer;
+use crate::interpose::{Call, Handled};
+use crate::posix::{Ctx, Install, Outcome};
+use crate::sys::notify::{self, Notification, Response};
+use crate::sys::{namespace, signal};
+
+/// Starts the threads that serve a run's listener; they live as long as the supervisor.
+///
+/// # Errors
+/// Where no thread can be made.
+pub(super) fn start(platform: &Arc<Platform>) -> std::io::Result<()> {
+    debug_assert_eq!(platform.kind, Kind::Hybrid);
+    let workers = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, 8);
+    for number in 0..workers {
+        let platform = Arc::clone(platform);
+        std::thread::Builder::new()
+            .name(format!("notify-{number}"))
+            .spawn(move || serve(&platform))?;
+    }
+    Ok(())
+}
+
+fn serve(platform: &Arc<Platform>) {
+    // A umask and a working directory of its own: handlers set them for a call.
+    namespace::own_fs_context();
+    let Some(listener) = platform.listener.get() else {
+        return;
+    };
+    let listener = listener.as_fd();
+    loop {
+        match notify::receive(listener) {
+            Ok(notification) => answer(platform, listener, notification),
+            Err(Errno::EINTR | Errno::ENOENT) => {
+                if !notify::has_users(listener) {
+                    return;
+                }
+            }
+            Err(errno) => {
+                tracing::debug!(%errno, "no more notifications");
+                return;
+            }
+        }
+    }
+}
+
+fn answer(platform: &Arc<Platform>, listener: BorrowedFd<'_>, notification: Notification) {
+    count(&platform.meter.notifications);
+    let thread = platform
+        .dispatcher
+        .kernel
+        .cages
+        .read()
+        .get(Tid(notification.tid))
+        .cloned();
+    let Some(thread) = thread else {
+        // A call from an unknown cage: refused, and its thread ends.
+        signal::kill_thread(notification.tid);
+        let _ = notify::send(
+            listener,
+            notification.id,
+            Response::Result(-i64::from(Errno::ENOSYS.into_raw())),
+        );
+        return;
+    };
+    thread.settle();
+    if thread.is_injected() {
+        let _ = notify::send(listener, notification.id, Response::Continue);
+        return;
+    }
+    if let Some(index) = private_index(notification.nr) {
+        keep_promise(platform, listener, &notification, &thread, index);
+        return;
+    }
+    let call = Call::new(notification.nr, notification.args);
+    serve_call(platform, listener, notification, &thread, call);
+}
+
+fn private_index(nr: u64) -> Option<u32> {
+    let index = u32::try_from(nr).ok()?.checked_sub(filter::PRIVATE)?;
+    (index < filter::PRIVATES).then_some(index)
+}
+
+fn serve_call(
+    platform: &Arc<Platform>,
+    listener: BorrowedFd<'_>,
+    notification: Notification,
+    thread: &Arc<Thread>,
+    call: Call,
+) {
+    let dispatcher = &platform.dispatcher;
+    let guest = ProcessGuest::notified(thread, listener, notification.id);
+    let mut cx = Ctx::new(&dispatcher.kernel, thread, &guest, call.nr, call.args);
+    cx.poke = Some(platform.poke(thread.tid.0));
+    let (result, change) = match dispatcher.dispatch(&cx, &call) {
+        Answer::Now(result, change) => (result, change),
+        Answer::Wait(files) => {
+            let platform = Arc::clone(platform);
+            let thread = Arc::clone(thread);
+            files.when_free(Box::new(move || {
+                if let Some(listener) = platform.listener.get() {
+                    serve_call(&platform, listener.as_fd(), notification, &thread, call);
+                }
+            }));
+            return;
+        }
+    };
+    let (handled, value) = match result {
+        Ok(Outcome::Emulated(value)) => (Handled::Virtual, value.cast_signed()),
+        Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw())),
+        Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw())),
+        Ok(Outcome::Continue) => {
+            dispatcher.finish(&cx, &call, Handled::Kernel, 0);
+            let _ = notify::send(listener, notification.id, Response::Continue);
+            drop(change);
+            return;
+        }
+        Ok(Outcome::Forward(forward)) => {
+            hand_over(
+                platform,
+                thread,
+                notification.id,
+                call,
+                Next::Forward(forward),
+                change,
+            );
+            return;
+        }
+    };
+    let installs = cx.take_installs();
+    if !all_addable(&installs) {
+        hand_over(
+            platform,
+            thread,
+            notification.id,
+            call,
+            Next::Install(installs, value),
+            change,
+        );
+        return;
+    }
+    let value = match add_all(platform, listener, notification.id, &cx, installs) {
+        Ok(()) => value,
+        Err(errno) => -i64::from(errno.into_raw()),
+    };
+    let value = dispatcher.finish(&cx, &call, handled, value);
+    let _ = notify::send(listener, notification.id, Response::Result(value));
+    drop(change);
+}
+
+/// The tracer interrupts the thread and then answers the notification itself.
+fn hand_over(
+    platform: &Platform,
+    thread: &Arc<Thread>,
+    notification: u64,
+    call: Call,
+    next: Next,
+    change: Option<crate::cage::Change>,
+) {
+    count(&platform.meter.handovers);
+    platform.ask_tracer(ToTracer::Handover(Box::new(Handover {
+        thread: Arc::clone(thread),
+        notification,
+        call,
+        next,
+        change,
+    })));
+}
+
+/// Puts the files into the cage, our copies dropped before the answer goes out; a failure takes all of them back.
+fn add_all(
+    platform: &Platform,
+    listener: BorrowedFd<'_>,
+    id: u64,
+    cx: &Ctx<'_>,
+    installs: Vec<Install>,
+) -> Result<(), Errno> {
+    let numbers: Vec<i32> = installs.iter().map(|install| install.fd).collect();
+    for Install { fd, file, cloexec } in installs {
+        if let Err(errno) = notify::add_file(listener, id, &file, fd, cloexec) {
+            numbers.into_iter().for_each(|fd| cx.undo_install(fd));
+            return Err(errno);
+        }
+        count(&platform.meter.grants);
+    }
+    Ok(())
+}
+
+fn keep_promise(
+    platform: &Arc<Platform>,
+    listener: BorrowedFd<'_>,
+    notification: &Notification,
+    thread: &Arc<Thread>,
+    index: u32,
+) {
+    let promise = thread
+        .disarm(index)
+        .and_then(|answer| answer.downcast::<Promise>().ok());
+    let Some(promise) = promise else {
+        platform.dispatcher.note_unknown(notification.nr);
+        let _ = notify::send(
+            listener,
+            notification.id,
+            Response::Result(-i64::from(Errno::ENOSYS.into_raw())),
+        );
+        return;
+    };
+    let Promise {
+        installs,
+        call,
+        result,
+        change,
+    } = *promise;
+    let guest = ProcessGuest::notified(thread, listener, notification.id);
+    let cx = Ctx::new(
+        &platform.dispatcher.kernel,
+        thread,
+        &guest,
+        call.nr,
+        call.args,
+    );
+    let value = match add_all(platform, listener, notification.id, &cx, installs) {
+        Ok(()) => result,
+        Err(errno) => -i64::from(errno.into_raw()),
+    };
+    let value = platform
+        .dispatcher
+        .finish(&cx, &call, Handled::Virtual, value);
+    let _ = notify::send(listener, notification.id, Response::Result(value));
+    drop(change);
+}

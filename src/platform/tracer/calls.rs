@@ -1,0 +1,450 @@
+//! Calls at a stop: asked of the dispatcher, answered, forwarded, looked at when they end.
+
+use std::sync::Arc;
+
+use super::super::process_guest::ProcessGuest;
+use super::super::{HELLO, Kind, Promise, ToTracer, all_addable};
+use super::Tracer;
+use super::jobs::Job;
+use super::script::{After, Script};
+use super::tracee::{At, Entry, Forwarded, Freeze, Phase, args};
+use crate::abi::Errno;
+use crate::cage::{Change, Files, Thread};
+use crate::dispatch::Answer;
+use crate::interpose::{Call, Handled};
+use crate::posix::{Ctx, Forward, Install, Outcome, Role, SysResult};
+use crate::sys::ptrace::{Error, Resume, Stopped};
+use crate::sys::seccomp::FOREIGN;
+use crate::sys::signal;
+
+fn is_restart(value: i64) -> bool {
+    (-516..=-512).contains(&value)
+}
+
+impl Tracer {
+    pub(super) fn on_seccomp(&mut self, stopped: Stopped, data: u16) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let regs = stopped.regs()?;
+        let Some(tracee) = self.tracees.get(&tid) else {
+            // A call from an unknown cage: refused, and its thread ends.
+            signal::kill_thread(tid);
+            return Ok(());
+        };
+        match &tracee.phase {
+            Phase::Script(_) | Phase::Forwarded(_) => return self.go_on(stopped, 0),
+            Phase::Launching if data != FOREIGN && regs.orig_rax == u64::from(HELLO) => {
+                return self.on_hello(stopped, i32::try_from(regs.rdi).unwrap_or(-1));
+            }
+            _ => {}
+        }
+        tracee.thread.settle();
+        let call = Call::new(regs.orig_rax, args(&regs));
+        let entry = Entry {
+            regs,
+            call,
+            at: At::Entry,
+        };
+        if data == FOREIGN {
+            self.platform.dispatcher.note_unknown(call.nr);
+            stopped.set_regs(&entry.with_result(-i64::from(Errno::ENOSYS.into_raw())))?;
+            return stopped.resume(Resume::Run, 0);
+        }
+        self.maybe_check(tid);
+        self.ask(stopped, entry)
+    }
+
+    /// Asks the dispatcher and carries its answer out.
+    pub(super) fn ask(&mut self, stopped: Stopped, entry: Entry) -> Result<(), Error> {
+        let platform = Arc::clone(&self.platform);
+        let Some(thread) = self.thread(stopped.tid()) else {
+            return Err(Error::Gone(stopped.tid()));
+        };
+        let guest = ProcessGuest::stopped(&thread);
+        let mut cx = Ctx::new(
+            &platform.dispatcher.kernel,
+            &thread,
+            &guest,
+            entry.call.nr,
+            entry.call.args,
+        );
+        cx.poke = Some(platform.poke(thread.tid.0));
+        match platform.dispatcher.dispatch(&cx, &entry.call) {
+            Answer::Now(result, change) => self.carry_out(stopped, entry, &cx, result, change),
+            Answer::Wait(files) => {
+                self.park(stopped, entry, &files);
+                Ok(())
+            }
+        }
+    }
+
+    fn park(&mut self, stopped: Stopped, entry: Entry, files: &Files) {
+        let tid = stopped.tid();
+        if let Some(tracee) = self.tracees.get_mut(&tid) {
+            tracee.phase = Phase::Parked(entry, stopped);
+        }
+        self.retry_when_free(tid, files);
+    }
+
+    fn retry_when_free(&self, tid: i32, files: &Files) {
+        let platform = Arc::clone(&self.platform);
+        files.when_free(Box::new(move || platform.ask_tracer(ToTracer::Retry(tid))));
+    }
+
+    /// A table is free again.
+    pub(super) fn retry(&mut self, tid: i32) -> Result<(), Error> {
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
+            return Ok(());
+        };
+        match std::mem::replace(&mut tracee.phase, Phase::Running) {
+            Phase::Parked(entry, stopped) => self.ask(stopped, entry),
+            Phase::Waiting(script, stopped) => self.begin(stopped, script),
+            other => {
+                tracee.phase = other;
+                Ok(())
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        stopped: Stopped,
+        entry: Entry,
+        cx: &Ctx<'_>,
+        result: SysResult,
+        change: Option<Change>,
+    ) -> Result<(), Error> {
+        let (handled, value) = match result {
+            Ok(Outcome::Emulated(value)) => (Handled::Virtual, value.cast_signed()),
+            Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw())),
+            Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw())),
+            Ok(Outcome::Continue) => return self.run_as_it_is(stopped, entry, cx, change),
+            Ok(Outcome::Forward(forward)) => return self.forward(stopped, entry, forward, change),
+        };
+        self.answer(stopped, entry, handled, value, cx.take_installs(), change)
+    }
+
+    /// The kernel runs the cage's own call.
+    fn run_as_it_is(
+        &mut self,
+        stopped: Stopped,
+        entry: Entry,
+        cx: &Ctx<'_>,
+        change: Option<Change>,
+    ) -> Result<(), Error> {
+        let dispatcher = &self.platform.dispatcher;
+        if entry.at != At::Entry {
+            // A native call ended, and its hook leaves the result as it is.
+            self.set_phase(stopped.tid(), Phase::Running);
+            return stopped.resume(Resume::Run, 0);
+        }
+        if !dispatcher.wants_result(entry.call.nr) {
+            dispatcher.finish(cx, &entry.call, Handled::Kernel, 0);
+            self.set_phase(stopped.tid(), Phase::Running);
+            let resumed = stopped.resume(Resume::Run, 0);
+            drop(change);
+            return resumed;
+        }
+        self.set_phase(
+            stopped.tid(),
+            Phase::Forwarded(Box::new(Forwarded {
+                entry,
+                then: None,
+                role: Role::Plain,
+                rewritten: false,
+                entering: false,
+                mask: None,
+                freeze: None,
+                change,
+                slots: Vec::new(),
+                lent: None,
+            })),
+        );
+        stopped.resume(Resume::ToCallEdge, 0)
+    }
+
+    pub(super) fn set_phase(&mut self, tid: i32, phase: Phase) {
+        if let Some(tracee) = self.tracees.get_mut(&tid) {
+            tracee.phase = phase;
+        }
+    }
+
+    /// Answers the call with a value, once the files that go with it are in the cage.
+    pub(super) fn answer(
+        &mut self,
+        stopped: Stopped,
+        entry: Entry,
+        handled: Handled,
+        value: i64,
+        installs: Vec<Install>,
+        change: Option<Change>,
+    ) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(thread) = self.thread(tid) else {
+            return Err(Error::Gone(tid));
+        };
+        if installs.is_empty() {
+            let value = self.finish(&thread, &entry.call, handled, value);
+            stopped.set_regs(&entry.with_result(value))?;
+            self.set_phase(tid, Phase::Running);
+            let resumed = stopped.resume(Resume::Run, 0);
+            drop(change);
+            return resumed;
+        }
+        if self.platform.kind == Kind::Hybrid && all_addable(&installs) {
+            let promise = Promise {
+                installs,
+                call: entry.call,
+                result: value,
+                change,
+            };
+            let private = self.platform.promise(&thread, promise);
+            stopped.set_regs(&entry.with_call(private, entry.call.args))?;
+            self.set_phase(tid, Phase::Running);
+            return stopped.resume(Resume::Run, 0);
+        }
+        // The script holds the table still by itself.
+        drop(change);
+        let numbers = installs.iter().map(|install| install.fd).collect();
+        let mut jobs = vec![Job::map_writable()];
+        jobs.extend(installs.into_iter().map(Job::receive));
+        self.begin(
+            stopped,
+            Box::new(Script::new(
+                entry,
+                jobs,
+                After::Answer {
+                    handled,
+                    value,
+                    numbers,
+                },
+            )),
+        )
+    }
+
+    /// After-hooks and counts; a result that makes the kernel restart the call is nobody's business yet.
+    pub(super) fn finish(
+        &self,
+        thread: &Arc<Thread>,
+        call: &Call,
+        handled: Handled,
+        value: i64,
+    ) -> i64 {
+        if is_restart(value) {
+            return value;
+        }
+        let dispatcher = &self.platform.dispatcher;
+        let guest = ProcessGuest::stopped(thread);
+        let cx = Ctx::new(&dispatcher.kernel, thread, &guest, call.nr, call.args);
+        dispatcher.finish(&cx, call, handled, value)
+    }
+
+    /// The kernel runs another call in this one's place.
+    pub(super) fn forward(
+        &mut self,
+        stopped: Stopped,
+        entry: Entry,
+        forward: Forward,
+        change: Option<Change>,
+    ) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(thread) = self.thread(tid) else {
+            return Err(Error::Gone(tid));
+        };
+        let files = thread.files();
+        let freeze = match &forward.role {
+            Role::Fork(sharing) if sharing.files => None,
+            Role::Fork(_) | Role::Exec(_) => match Freeze::of(&files) {
+                Ok(freeze) => Some(freeze),
+                Err(_) => {
+                    self.park(stopped, entry, &files);
+                    return Ok(());
+                }
+            },
+            Role::Plain => None,
+        };
+        if let Role::Exec(judged) = &forward.role
+            && let Some(tracee) = self.tracees.get_mut(&tid)
+        {
+            tracee.judged = Some(judged.clone());
+        }
+        let needs_script =
+            !forward.lent.is_empty() || forward.lent_file.is_some() || forward.at_cwd.is_some();
+        if needs_script {
+            drop(change);
+            let jobs = self.jobs_for(tid, &forward);
+            let script = Script::new(entry, jobs, After::Run { forward, freeze });
+            return self.begin(stopped, Box::new(script));
+        }
+        self.run(
+            stopped,
+            entry,
+            forward,
+            freeze,
+            change,
+            None,
+            Vec::new(),
+            None,
+        )
+    }
+
+    /// Runs a forwarded call whose surroundings are prepared.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is what a forwarded call must give back at its end"
+    )]
+    pub(super) fn run(
+        &mut self,
+        stopped: Stopped,
+        entry: Entry,
+        forward: Forward,
+        freeze: Option<Freeze>,
+        change: Option<Change>,
+        mask: Option<u64>,
+        slots: Vec<super::arena::Slot>,
+        lent: Option<i32>,
+    ) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let rewritten = forward.nr != entry.call.nr || forward.args != entry.call.args;
+        let changed = rewritten || entry.at != At::Entry;
+        if changed {
+            stopped.set_regs(&entry.with_call(forward.nr, forward.args))?;
+            if let Some(thread) = self.thread(tid) {
+                thread.set_injected(true);
+            }
+        }
+        let watched = changed
+            || forward.then.is_some()
+            || forward.role != Role::Plain
+            || self.platform.dispatcher.wants_result(entry.call.nr);
+        if !watched {
+            if let Some(thread) = self.thread(tid) {
+                self.finish(&thread, &entry.call, Handled::Kernel, 0);
+            }
+            self.set_phase(tid, Phase::Running);
+            let resumed = stopped.resume(Resume::Run, 0);
+            drop((freeze, change));
+            return resumed;
+        }
+        let entering = entry.at != At::Entry;
+        self.set_phase(
+            tid,
+            Phase::Forwarded(Box::new(Forwarded {
+                entry,
+                then: forward.then,
+                role: forward.role,
+                rewritten,
+                entering,
+                mask: mask.filter(|_| entering),
+                freeze,
+                change,
+                slots,
+                lent,
+            })),
+        );
+        if let (Some(mask), false) = (mask, entering) {
+            stopped.set_signal_mask(mask)?;
+        }
+        stopped.resume(Resume::ToCallEdge, 0)
+    }
+
+    pub(super) fn on_call_edge(&mut self, stopped: Stopped) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
+            return stopped.resume(Resume::Run, 0);
+        };
+        match &mut tracee.phase {
+            Phase::Script(_) => return self.on_script_edge(stopped),
+            Phase::Forwarded(forwarded) if forwarded.entering => {
+                forwarded.entering = false;
+                if let Some(mask) = forwarded.mask.take() {
+                    stopped.set_signal_mask(mask)?;
+                }
+                return stopped.resume(Resume::ToCallEdge, 0);
+            }
+            Phase::Forwarded(_) => {}
+            _ => return stopped.resume(Resume::Run, 0),
+        }
+        let thread = Arc::clone(&tracee.thread);
+        let Phase::Forwarded(forwarded) = std::mem::replace(&mut tracee.phase, Phase::Running)
+        else {
+            return stopped.resume(Resume::Run, 0);
+        };
+        self.on_forwarded_end(stopped, &thread, *forwarded)
+    }
+
+    /// A native call ended: its hook looks at the result.
+    fn on_forwarded_end(
+        &mut self,
+        stopped: Stopped,
+        thread: &Arc<Thread>,
+        forwarded: Forwarded,
+    ) -> Result<(), Error> {
+        thread.set_injected(false);
+        let native = stopped.regs()?.rax.cast_signed();
+        let Forwarded {
+            mut entry,
+            then,
+            rewritten,
+            freeze,
+            change,
+            slots,
+            lent,
+            ..
+        } = forwarded;
+        entry.at = At::Exit;
+        drop((slots, freeze));
+        let platform = Arc::clone(&self.platform);
+        let guest = ProcessGuest::stopped(thread);
+        let mut cx = Ctx::new(
+            &platform.dispatcher.kernel,
+            thread,
+            &guest,
+            entry.call.nr,
+            entry.call.args,
+        );
+        cx.poke = Some(platform.poke(thread.tid.0));
+        let result = match then {
+            Some(then) => then(&cx, native),
+            None => Ok(Outcome::Continue),
+        };
+        if let Some(number) = lent {
+            // Whatever comes next, the cage must not keep what was lent.
+            let after = match result {
+                Ok(Outcome::Forward(forward)) => After::Run {
+                    forward,
+                    freeze: None,
+                },
+                Ok(Outcome::Emulated(value)) => After::answer(value.cast_signed()),
+                Ok(Outcome::Deny(errno)) | Err(errno) => {
+                    After::answer(-i64::from(errno.into_raw()))
+                }
+                Ok(Outcome::Continue) => After::Answer {
+                    handled: Handled::Kernel,
+                    value: native,
+                    numbers: Vec::new(),
+                },
+            };
+            drop(change);
+            return self.begin(
+                stopped,
+                Box::new(Script::new(entry, vec![Job::close(number)], after)),
+            );
+        }
+        if let Ok(Outcome::Continue) = result {
+            let value = if is_restart(native) {
+                native
+            } else {
+                platform
+                    .dispatcher
+                    .finish(&cx, &entry.call, Handled::Kernel, native)
+            };
+            if rewritten || value != native {
+                stopped.set_regs(&entry.with_result(value))?;
+            }
+            let resumed = stopped.resume(Resume::Run, 0);
+            drop(change);
+            return resumed;
+        }
+        self.carry_out(stopped, entry, &cx, result, change)
+    }
+}

@@ -1,0 +1,253 @@
+//! Lives: children, execs and ends.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::super::process_guest::ProcessGuest;
+use super::Tracer;
+use super::tracee::{Phase, Tracee, args};
+use crate::abi::wait::Ended;
+use crate::cage::{Cage, Descriptor, OpenFile, Sharing, Thread, Tid};
+use crate::guest::Guest;
+use crate::interpose::{Handled, Life};
+use crate::posix::{Role, file_kind, host_label};
+use crate::sys::ptrace::{Error, Resume, Stopped};
+use crate::sys::{limits, memory, signal};
+
+impl Tracer {
+    /// fork, vfork or clone made a child: it gets its entry before it runs.
+    pub(super) fn on_new_child(&mut self, stopped: Stopped, child: i32) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
+            signal::kill_thread(child);
+            return stopped.resume(Resume::Run, 0);
+        };
+        let maker = Arc::clone(&tracee.thread);
+        let arenas = Arc::clone(&tracee.arenas);
+        let Phase::Forwarded(forwarded) = &mut tracee.phase else {
+            // No call of this thread was to make a child: it does not live.
+            signal::kill_thread(child);
+            return stopped.resume(Resume::Run, 0);
+        };
+        let sharing = match &forwarded.role {
+            Role::Fork(sharing) => *sharing,
+            _ => Sharing::default(),
+        };
+        let entry = forwarded.entry;
+        let rewritten = forwarded.rewritten;
+        let cage = if sharing.thread {
+            None
+        } else {
+            let id = self.platform.dispatcher.kernel.cages.write().next_id();
+            let nofile = limits::nofile(child).unwrap_or(u64::MAX);
+            let Ok(pidfd) = memory::pidfd_open(child) else {
+                signal::kill_thread(child);
+                return stopped.resume(Resume::ToCallEdge, 0);
+            };
+            Some(Cage::new(
+                id,
+                Some(&maker.cage),
+                Tid(child),
+                Some(pidfd),
+                nofile,
+            ))
+        };
+        let lineage =
+            self.platform
+                .dispatcher
+                .kernel
+                .cages
+                .write()
+                .child(&maker, Tid(child), sharing, cage);
+        // Its table is a copy of its own now: ours agrees with it, and the maker's may change again.
+        if let Some(Phase::Forwarded(forwarded)) =
+            self.tracees.get_mut(&tid).map(|tracee| &mut tracee.phase)
+        {
+            forwarded.freeze = None;
+            forwarded.rewritten = false;
+        }
+        self.keep_unclosed(&lineage.thread, lineage.to_close);
+        let restore = rewritten.then_some(entry.regs);
+        let mut newborn = Tracee::new(Arc::clone(&lineage.thread), Phase::Newborn(restore));
+        newborn.arenas = if sharing.thread {
+            arenas
+        } else {
+            let copy = arenas.lock().clone();
+            Arc::new(parking_lot::Mutex::new(copy))
+        };
+        self.tracees.insert(child, newborn);
+        self.platform.dispatcher.life(&Life::Began {
+            thread: &lineage.thread,
+        });
+        if let Some(waiting) = self.orphans.remove(&child) {
+            self.first_breath(waiting)?;
+        }
+        maker.set_injected(false);
+        if rewritten {
+            let mut regs = stopped.regs()?;
+            let [rdi, rsi, rdx, r10, r8, r9] = args(&entry.regs);
+            (regs.rdi, regs.rsi, regs.rdx) = (rdi, rsi, rdx);
+            (regs.r10, regs.r8, regs.r9) = (r10, r8, r9);
+            stopped.set_regs(&regs)?;
+        }
+        if self.platform.dispatcher.wants_result(entry.call.nr) {
+            return stopped.resume(Resume::ToCallEdge, 0);
+        }
+        self.finish(&maker, &entry.call, Handled::Kernel, i64::from(child));
+        self.set_phase(tid, Phase::Running);
+        stopped.resume(Resume::Run, 0)
+    }
+
+    /// Numbers that were being closed when the kernel copied the table: where the copy came first they are open in it.
+    fn keep_unclosed(&self, thread: &Arc<Thread>, numbers: Vec<i32>) {
+        let guest = ProcessGuest::stopped(thread);
+        for number in numbers {
+            if let Ok(file) = guest.borrow_file(number) {
+                let label = host_label(&self.platform.dispatcher.kernel, &file);
+                let open = Arc::new(OpenFile::new(file_kind(&file), label));
+                thread.files().lock().replace(
+                    number,
+                    Descriptor {
+                        file: open,
+                        cloexec: false,
+                    },
+                );
+            }
+        }
+    }
+
+    /// A new thread's first stop.
+    pub(super) fn first_breath(&mut self, stopped: Stopped) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
+            return Err(Error::Gone(tid));
+        };
+        if let Phase::Newborn(Some(original)) = std::mem::replace(&mut tracee.phase, Phase::Running)
+        {
+            let mut regs = stopped.regs()?;
+            let [rdi, rsi, rdx, r10, r8, r9] = args(&original);
+            (regs.rdi, regs.rsi, regs.rdx) = (rdi, rsi, rdx);
+            (regs.r10, regs.r8, regs.r9) = (r10, r8, r9);
+            stopped.set_regs(&regs)?;
+        }
+        stopped.resume(Resume::Run, 0)
+    }
+
+    /// exec succeeded: the image must be the file that was judged.
+    pub(super) fn on_exec(&mut self, stopped: Stopped, old: i32) -> Result<(), Error> {
+        let leader = stopped.tid();
+        let Some(mut tracee) = self.tracees.remove(&old) else {
+            signal::kill_thread(leader);
+            return Err(Error::Gone(leader));
+        };
+        let judged = tracee.judged.take();
+        let call = match &tracee.phase {
+            Phase::Forwarded(forwarded) => Some(forwarded.entry.call),
+            _ => None,
+        };
+        tracee.thread.set_injected(false);
+        // Whatever held the old table still lets go.
+        tracee.phase = Phase::Running;
+        let lineage = self
+            .platform
+            .dispatcher
+            .kernel
+            .cages
+            .write()
+            .exec(Tid(old), Tid(leader));
+        let Some(lineage) = lineage else {
+            signal::kill_thread(leader);
+            return Err(Error::Gone(leader));
+        };
+        let thread = lineage.thread;
+        self.keep_unclosed(&thread, lineage.to_close);
+        let is_judged = judged
+            .as_ref()
+            .is_some_and(|judged| self.image_of(leader) == Some(judged.identity));
+        self.tracees
+            .insert(leader, Tracee::new(Arc::clone(&thread), Phase::Running));
+        if !is_judged {
+            tracing::warn!(
+                leader,
+                "an exec ended in another file than was judged; the cage is killed"
+            );
+            signal::kill_thread(leader);
+            return Err(Error::Gone(leader));
+        }
+        if let Some(judged) = judged {
+            thread.cage.set_program(&judged.path);
+        }
+        self.platform
+            .dispatcher
+            .life(&Life::Exec { thread: &thread });
+        if let Some(call) = call {
+            self.finish(&thread, &call, Handled::Kernel, 0);
+        }
+        self.maybe_check(leader);
+        stopped.resume(Resume::Run, 0)
+    }
+
+    /// Device and inode of the program that a process runs.
+    fn image_of(&self, pid: i32) -> Option<(u64, u64)> {
+        let name = format!("{pid}/exe");
+        let host_proc: &OwnedFd = &self.platform.dispatcher.kernel.host_proc;
+        let stat =
+            || nix::sys::stat::fstatat(host_proc, name.as_str(), nix::fcntl::AtFlags::empty());
+        let stat = stat()
+            .or_else(|_| crate::sys::privilege::with_ptrace(stat))
+            .ok()?;
+        Some((stat.st_dev, stat.st_ino))
+    }
+
+    /// A thread or a child of ours ended.
+    pub(super) fn on_end(&mut self, tid: i32, status: i32) {
+        self.orphans.remove(&tid);
+        if tid == self.init {
+            self.init_gone = true;
+            return;
+        }
+        let known = self.known(tid);
+        // What the thread held goes first: a parent that is woken by the end finds nothing of it.
+        drop(self.tracees.remove(&tid));
+        let last = {
+            let mut cages = self.platform.dispatcher.kernel.cages.write();
+            cages.remove(Tid(tid)).is_some_and(|(_, last)| last)
+        };
+        if let Some(thread) = known
+            && last
+            && let Some(how) = Ended::from_status(status)
+        {
+            self.platform.dispatcher.life(&Life::Ended {
+                cage: &thread.cage,
+                how,
+            });
+        }
+        if tid == self.first {
+            self.ending.first = Ended::from_status(status);
+            if !self.wait_for_all {
+                let cages = self.platform.dispatcher.kernel.cages.read();
+                self.ending.killed = cages.cage_count();
+                drop(cages);
+                signal::send(self.init_pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+    }
+
+    /// Now and then, with `--check-invariants`, holds the kernel's view of a stopped cage against ours.
+    pub(super) fn maybe_check(&self, tid: i32) {
+        if !self.check_invariants || !self.stops.is_multiple_of(7) {
+            return;
+        }
+        let Some(thread) = self.known(tid) else {
+            return;
+        };
+        if let Some(check) = self.platform.invariant_check.get()
+            && let Err(violation) = check(&self.platform.dispatcher.kernel, &thread)
+        {
+            let mut violations = self.platform.violations.lock();
+            if violations.len() < 16 {
+                violations.push(violation);
+            }
+        }
+    }
+}

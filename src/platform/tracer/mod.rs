@@ -1,0 +1,369 @@
+//! The tracer: one thread that owns every tracee's stops. It waits, looks at each event once, and never blocks on a
+//! cage's behalf; what it does at a stop is in the files beside this one.
+
+mod arena;
+mod calls;
+mod jobs;
+mod lives;
+mod script;
+mod tracee;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::meter::count;
+use super::{Handover, Kind, Next, Platform, ToTracer, notifier};
+use crate::abi::wait::Ended;
+use crate::cage::{Thread, Tid};
+use crate::posix::row::Action;
+use crate::posix::table;
+use crate::sys::ptrace::{self, Error, Event, Resume, Stopped, Waited};
+use crate::sys::{memory, notify, signal};
+use tracee::{Phase, Tracee};
+
+const ERESTARTSYS: i64 = 512;
+const ERESTARTNOINTR: i64 = 513;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// The first program's end; `None` where it never came to one.
+    pub first: Option<Ended>,
+    /// Cages that were killed because the first one had ended.
+    pub killed: usize,
+}
+
+/// The tracer of a run.
+#[derive(Debug)]
+pub struct Tracer {
+    platform: Arc<Platform>,
+    tracees: HashMap<i32, Tracee>,
+    /// Children that stopped for the first time before their maker's event told of them.
+    orphans: HashMap<i32, Stopped>,
+    first: i32,
+    init: i32,
+    init_pidfd: OwnedFd,
+    wait_for_all: bool,
+    check_invariants: bool,
+    ending: Ending,
+    init_gone: bool,
+    stops: u64,
+}
+
+impl Tracer {
+    /// Attaches to the run's first thread, which waits to be released.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to attach.
+    pub fn attach(
+        platform: Arc<Platform>,
+        first: Arc<Thread>,
+        init: i32,
+        wait_for_all: bool,
+        check_invariants: bool,
+    ) -> Result<Self, Error> {
+        let tid = first.tid.0;
+        let init_pidfd = memory::pidfd_open(init).map_err(|errno| Error::Host {
+            op: "pidfd_open",
+            tid: init,
+            errno,
+        })?;
+        ptrace::seize(tid)?;
+        platform
+            .tracer_tid
+            .store(signal::own_tid(), Ordering::Release);
+        platform
+            .dispatcher
+            .kernel
+            .cages
+            .write()
+            .insert(Arc::clone(&first));
+        let tracees = HashMap::from([(tid, Tracee::new(first, Phase::Launching))]);
+        Ok(Self {
+            platform,
+            tracees,
+            orphans: HashMap::new(),
+            first: tid,
+            init,
+            init_pidfd,
+            wait_for_all,
+            check_invariants,
+            ending: Ending {
+                first: None,
+                killed: 0,
+            },
+            init_gone: false,
+            stops: 0,
+        })
+    }
+
+    /// Serves the run until nothing of it is left. `on_signal` is told of signals to the supervisor and of the first
+    /// program's stops.
+    pub fn serve(mut self, mut on_signal: impl FnMut(i32)) -> Ending {
+        loop {
+            loop {
+                while let Some(message) = self.platform.next_for_tracer() {
+                    self.heed(message);
+                }
+                match ptrace::wait_any() {
+                    Waited::Stopped(stopped, event) => {
+                        let tid = stopped.tid();
+                        if let Event::GroupStop = event
+                            && tid == self.first
+                        {
+                            on_signal(libc::SIGTSTP);
+                        }
+                        if let Err(error) = self.on_stop(stopped, event) {
+                            self.failed(tid, error);
+                        }
+                    }
+                    Waited::Ended(tid, status) => self.on_end(tid, status),
+                    Waited::Nothing => break,
+                    Waited::NoneLeft => return self.ending,
+                }
+            }
+            if self.init_gone && self.tracees.is_empty() {
+                return self.ending;
+            }
+            match signal::next() {
+                libc::SIGCHLD | libc::SIGURG => {}
+                other => on_signal(other),
+            }
+        }
+    }
+
+    /// A thread that is gone is an ordinary result; anything else is a fault of ours, and the thread cannot go on.
+    fn failed(&mut self, tid: i32, error: Error) {
+        match error {
+            Error::Gone(_) => {}
+            Error::Host { .. } => {
+                tracing::error!(%error, "a tracee cannot be served and is killed");
+                signal::kill_thread(tid);
+            }
+        }
+    }
+
+    fn heed(&mut self, message: ToTracer) {
+        let (tid, result) = match message {
+            ToTracer::Retry(tid) => (tid, self.retry(tid)),
+            ToTracer::Handover(handover) => (handover.thread.tid.0, self.take_handover(*handover)),
+            ToTracer::Poke(tid) => (tid, self.poke(tid)),
+        };
+        if let Err(error) = result {
+            self.failed(tid, error);
+        }
+    }
+
+    fn poke(&self, tid: i32) -> Result<(), Error> {
+        match self.tracees.get(&tid).map(|tracee| &tracee.phase) {
+            Some(Phase::Forwarded(_)) => ptrace::interrupt(tid),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_handover(&mut self, handover: Handover) -> Result<(), Error> {
+        let tid = handover.thread.tid.0;
+        let id = handover.notification;
+        let interrupted = match self.tracees.get_mut(&tid) {
+            Some(tracee) => {
+                tracee.handover = Some(handover);
+                ptrace::interrupt(tid)
+            }
+            None => Err(Error::Gone(tid)),
+        };
+        if let Some(listener) = self.platform.listener.get() {
+            use std::os::fd::AsFd;
+            // The thread stops on its way back to the cage's code: the interrupt is pending already.
+            let _ = notify::send(
+                listener.as_fd(),
+                id,
+                notify::Response::Result(-ERESTARTNOINTR),
+            );
+        }
+        interrupted
+    }
+
+    fn on_stop(&mut self, stopped: Stopped, event: Event) -> Result<(), Error> {
+        let meter = &self.platform.meter;
+        self.stops += 1;
+        match event {
+            Event::Seccomp { data } => {
+                count(&meter.seccomp_stops);
+                self.on_seccomp(stopped, data)
+            }
+            Event::CallEdge => {
+                count(&meter.exit_stops);
+                self.on_call_edge(stopped)
+            }
+            Event::NewChild(child) => {
+                count(&meter.event_stops);
+                self.on_new_child(stopped, child)
+            }
+            Event::Exec(old) => {
+                count(&meter.event_stops);
+                self.on_exec(stopped, old)
+            }
+            Event::Signal(number) => {
+                count(&meter.signal_stops);
+                self.on_signal(stopped, number)
+            }
+            Event::GroupStop => {
+                count(&meter.group_stops);
+                match self.tracees.get(&stopped.tid()) {
+                    Some(tracee) if !matches!(tracee.phase, Phase::Newborn(_)) => stopped.listen(),
+                    _ => self.on_plain(stopped),
+                }
+            }
+            Event::Plain => {
+                count(&meter.event_stops);
+                self.on_plain(stopped)
+            }
+            Event::Other(_) => self.go_on(stopped, 0),
+        }
+    }
+
+    /// Lets a thread go on as its phase wants it.
+    fn go_on(&self, stopped: Stopped, signal: i32) -> Result<(), Error> {
+        let how = self
+            .tracees
+            .get(&stopped.tid())
+            .map_or(Resume::Run, |tracee| tracee.phase.resume());
+        stopped.resume(how, signal)
+    }
+
+    fn on_plain(&mut self, stopped: Stopped) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
+            self.orphans.insert(tid, stopped);
+            return Ok(());
+        };
+        if matches!(tracee.phase, Phase::Newborn(_)) {
+            return self.first_breath(stopped);
+        }
+        if let Some(handover) = tracee.handover.take() {
+            return self.on_handover(stopped, handover);
+        }
+        self.go_on(stopped, 0)
+    }
+
+    fn on_handover(&mut self, stopped: Stopped, handover: Handover) -> Result<(), Error> {
+        let regs = stopped.regs()?;
+        let Handover {
+            thread,
+            call,
+            next,
+            change,
+            ..
+        } = handover;
+        if regs.orig_rax != call.nr || regs.rax.cast_signed() != -ERESTARTNOINTR {
+            // A signal came between: the call is made again afterwards.
+            if let Next::Install(installs, _) = next {
+                for install in installs {
+                    let _ = thread.files().lock().remove(install.fd);
+                }
+            }
+            return self.go_on(stopped, 0);
+        }
+        let entry = tracee::Entry {
+            regs,
+            call,
+            at: tracee::At::Back,
+        };
+        match next {
+            Next::Forward(forward) => self.forward(stopped, entry, forward, change),
+            Next::Install(installs, value) => self.answer(
+                stopped,
+                entry,
+                crate::interpose::Handled::Virtual,
+                value,
+                installs,
+                change,
+            ),
+        }
+    }
+
+    fn on_signal(&mut self, stopped: Stopped, number: i32) -> Result<(), Error> {
+        let Some(tracee) = self.tracees.get(&stopped.tid()) else {
+            return stopped.resume(Resume::Run, number);
+        };
+        if self.platform.kind == Kind::Hybrid {
+            // A notified call that a signal caught before anybody took it never started: it is made again, whatever the
+            // handler's flags are; natively it would not have been interruptible at all.
+            let mut regs = stopped.regs()?;
+            if regs.rax.cast_signed() == -ERESTARTSYS && self.is_notified(regs.orig_rax) {
+                regs.rax = (-ERESTARTNOINTR).cast_unsigned();
+                stopped.set_regs(&regs)?;
+            }
+        }
+        let thread = Arc::clone(&tracee.thread);
+        thread.settle();
+        self.platform
+            .dispatcher
+            .life(&crate::interpose::Life::Signal {
+                thread: &thread,
+                signal: number,
+            });
+        self.go_on(stopped, number)
+    }
+
+    fn is_notified(&self, nr: u64) -> bool {
+        table::row(nr).is_some_and(|row| {
+            matches!(
+                row.action,
+                Action::Run(_) | Action::Shared(_) | Action::Fail(_)
+            )
+        })
+    }
+
+    /// The first program shows its listener.
+    fn on_hello(&mut self, stopped: Stopped, listener: i32) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let mut regs = stopped.regs()?;
+        if self.platform.kind == Kind::Hybrid {
+            let taken = memory::pidfd_open(tid).and_then(|pidfd| {
+                use std::os::fd::AsFd;
+                memory::pidfd_getfd(pidfd.as_fd(), listener)
+            });
+            match taken {
+                Ok(fd) => {
+                    use std::os::fd::AsFd;
+                    notify::prefer_sync_wake_up(fd.as_fd());
+                    let _ = self.platform.listener.set(fd);
+                    if let Err(error) = notifier::start(&self.platform) {
+                        tracing::error!(%error, "no thread to answer notifications");
+                        signal::kill_thread(tid);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the listener cannot be taken");
+                    signal::kill_thread(tid);
+                }
+            }
+        }
+        regs.orig_rax = u64::MAX;
+        regs.rax = 0;
+        stopped.set_regs(&regs)?;
+        if let Some(tracee) = self.tracees.get_mut(&tid) {
+            tracee.phase = Phase::Running;
+        }
+        stopped.resume(Resume::Run, 0)
+    }
+
+    fn thread(&self, tid: i32) -> Option<Arc<Thread>> {
+        self.tracees
+            .get(&tid)
+            .map(|tracee| Arc::clone(&tracee.thread))
+    }
+
+    fn known(&self, tid: i32) -> Option<Arc<Thread>> {
+        self.platform
+            .dispatcher
+            .kernel
+            .cages
+            .read()
+            .get(Tid(tid))
+            .cloned()
+    }
+}

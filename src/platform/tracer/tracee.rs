@@ -1,0 +1,163 @@
+//! What the tracer knows of one thread.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::super::Handover;
+use super::arena::{Arenas, Slot};
+use super::script::Script;
+use crate::cage::{Busy, Change, Files, Thread};
+use crate::interpose::Call;
+use crate::posix::{Judged, Role, Then};
+use crate::sys::ptrace::{Regs, Resume, Stopped};
+
+/// Where the thread stands in its call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// Before it, at the filter's stop.
+    Entry,
+    /// After a native call.
+    Exit,
+    /// After a notification that was answered with "make it again".
+    Back,
+}
+
+/// A call as it was made: its registers are given back whatever ran in its place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) regs: Regs,
+    pub(super) call: Call,
+    pub(super) at: At,
+}
+
+impl Entry {
+    /// The registers with this result, as after the call.
+    pub(super) fn with_result(&self, value: i64) -> Regs {
+        let mut regs = self.regs;
+        regs.rax = value.cast_unsigned();
+        // A restart of the call, where the result asks for one, is the cage's own call again.
+        regs.orig_rax = if (-516..=-512).contains(&value) {
+            self.call.nr
+        } else {
+            u64::MAX
+        };
+        regs
+    }
+
+    /// The registers that make this call next: at the stop itself where it has not begun, otherwise by going back to
+    /// the instruction.
+    pub(super) fn with_call(&self, nr: u64, args: [u64; 6]) -> Regs {
+        let mut regs = self.regs;
+        [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
+        if self.at == At::Entry {
+            regs.orig_rax = nr;
+        } else {
+            // `syscall` is two bytes long, and where the call came from it still stands.
+            regs.rip = regs.rip.wrapping_sub(2);
+            regs.rax = nr;
+            regs.orig_rax = u64::MAX;
+        }
+        regs
+    }
+}
+
+/// The arguments in a thread's registers.
+pub(super) fn args(regs: &Regs) -> [u64; 6] {
+    [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9]
+}
+
+/// Holds a table still while the kernel copies it, or while numbers that the kernel chose are about.
+#[derive(Debug)]
+pub(super) struct Freeze(Arc<Files>);
+
+impl Freeze {
+    pub(super) fn of(files: &Arc<Files>) -> Result<Self, Busy> {
+        files.freeze()?;
+        Ok(Self(Arc::clone(files)))
+    }
+}
+
+impl Drop for Freeze {
+    fn drop(&mut self) {
+        self.0.thaw();
+    }
+}
+
+/// A call that runs natively and whose end is looked at.
+pub(super) struct Forwarded {
+    pub(super) entry: Entry,
+    pub(super) then: Option<Then>,
+    pub(super) role: Role,
+    /// The registers are not the cage's own.
+    pub(super) rewritten: bool,
+    /// The thread goes back to the instruction: the next edge is the beginning.
+    pub(super) entering: bool,
+    /// The cage's signal mask, to be put back at the beginning.
+    pub(super) mask: Option<u64>,
+    pub(super) freeze: Option<Freeze>,
+    pub(super) change: Option<Change>,
+    pub(super) slots: Vec<Slot>,
+    /// A number that was lent for this call only.
+    pub(super) lent: Option<i32>,
+}
+
+impl Debug for Forwarded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forwarded")
+            .field("nr", &self.entry.call.nr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a thread is doing, as far as its next stop must know.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// On its way to the first program.
+    Launching,
+    /// Made, but not yet begun; with the registers that its maker's call had, where they were rewritten.
+    Newborn(Option<Regs>),
+    /// In the cage's own code, or in a call that nobody watches.
+    Running,
+    /// In a native call whose end is looked at.
+    Forwarded(Box<Forwarded>),
+    /// In calls that the tracer makes in it.
+    Script(Box<Script>),
+    /// Stopped before a call, until a table is free.
+    Parked(Entry, Stopped),
+    /// Stopped before a script, until a table is free.
+    Waiting(Box<Script>, Stopped),
+}
+
+impl Phase {
+    pub(super) fn resume(&self) -> Resume {
+        match self {
+            Self::Forwarded(_) | Self::Script(_) => Resume::ToCallEdge,
+            _ => Resume::Run,
+        }
+    }
+}
+
+/// A traced thread.
+#[derive(Debug)]
+pub(super) struct Tracee {
+    pub(super) thread: Arc<Thread>,
+    pub(super) phase: Phase,
+    pub(super) handover: Option<Handover>,
+    pub(super) arenas: Arc<Mutex<Arenas>>,
+    /// The file that its exec was judged by.
+    pub(super) judged: Option<Judged>,
+}
+
+impl Tracee {
+    pub(super) fn new(thread: Arc<Thread>, phase: Phase) -> Self {
+        Self {
+            thread,
+            phase,
+            handover: None,
+            arenas: Arc::default(),
+            judged: None,
+        }
+    }
+}

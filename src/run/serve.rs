@@ -1,0 +1,132 @@
+//! The run from the program's release to the exit status.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, umask};
+
+use super::launch::Launched;
+use super::options::Options;
+use super::{FAILED, complain};
+use crate::cage::{
+    Cage, CageId, Descriptor, FdTable, FileKind, Files, FsContext, OpenFile, Thread, Tid,
+};
+use crate::dispatch::{Dispatcher, Plan};
+use crate::platform::{Kind, Platform, Tracer};
+use crate::posix::{Kernel, file_kind, host_label};
+use crate::sys::{limits, memory, namespace, signal};
+
+/// Serves a launched run to its end and returns the exit status.
+pub(super) fn serve(
+    options: &Options,
+    mut launched: Launched,
+    plan: Plan,
+    kind: Kind,
+) -> anyhow::Result<u8> {
+    signal::block().context("cannot block signals")?;
+    namespace::own_fs_context();
+    limits::raise_own_nofile();
+    let cwd = open_place(launched.cwd.as_os_str().as_bytes())
+        .with_context(|| format!("cannot open {}", launched.cwd.display()))?;
+    let kernel = Kernel {
+        cages: parking_lot::RwLock::default(),
+        host_proc: launched
+            .host_proc
+            .try_clone()
+            .context("cannot copy a descriptor")?,
+        root: open_place(b"/").context("cannot open /")?,
+        private_mounts: std::mem::take(&mut launched.private_mounts),
+        host_root: launched.several_ids,
+    };
+    let first = first_thread(&kernel, &launched, cwd)?;
+    let target = memory::pidfd_open(launched.target).context("the program's process is gone")?;
+    let platform = Platform::new(Dispatcher::new(kernel, plan), kind);
+    let tracer = Tracer::attach(
+        Arc::clone(&platform),
+        first,
+        launched.init,
+        options.wait,
+        options.check_invariants,
+    )
+    .context("cannot trace the program")?;
+    launched.release()?;
+    let mut terminal = launched.terminal.take();
+    let ending = tracer.serve(|number| match number {
+        libc::SIGTSTP => {
+            if let Some(terminal) = &mut terminal {
+                let _ = terminal.take_back();
+            }
+        }
+        libc::SIGCONT => {
+            if let Some(terminal) = &mut terminal
+                && terminal.is_ours()
+            {
+                let _ = terminal.lend();
+            }
+            signal::send(target.as_fd(), libc::SIGCONT);
+        }
+        number => signal::send(target.as_fd(), number),
+    });
+    drop(terminal);
+    platform.dispatcher.end();
+    if options.verbose > 0 && ending.killed > 0 {
+        complain(&format!(
+            "killed {} processes that the program left behind",
+            ending.killed
+        ));
+    }
+    if let Some(message) = launched.failure() {
+        complain(&message);
+    }
+    let violations = platform.violations.lock();
+    if !violations.is_empty() {
+        for violation in violations.iter() {
+            complain(&format!("invariant broken: {violation}"));
+        }
+        return Ok(FAILED);
+    }
+    Ok(ending.first.map_or(FAILED, |ended| ended.shell_code()))
+}
+
+fn open_place(path: &[u8]) -> nix::Result<OwnedFd> {
+    open(
+        path,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// The entry of the run's first thread: the standard descriptors that it inherits, and its directory.
+fn first_thread(kernel: &Kernel, launched: &Launched, cwd: OwnedFd) -> anyhow::Result<Arc<Thread>> {
+    let pidfd = memory::pidfd_open(launched.target).context("the program's process is gone")?;
+    let mut table = FdTable::default();
+    for fd in (0..3).filter(|&fd| launched.stdio.get(fd as usize) == Some(&true)) {
+        if let Ok(file) = memory::pidfd_getfd(pidfd.as_fd(), fd) {
+            let label = host_label(kernel, &file);
+            table.replace(
+                fd,
+                Descriptor {
+                    file: Arc::new(OpenFile::new(file_kind(&file), label)),
+                    cloexec: false,
+                },
+            );
+        }
+    }
+    let mask = umask(Mode::empty());
+    umask(mask);
+    let label = launched.cwd.as_os_str().as_bytes().to_vec();
+    let cwd = Arc::new(OpenFile::kept(FileKind::Place, label, cwd));
+    let nofile = limits::nofile(launched.target).unwrap_or(u64::MAX);
+    let id = kernel.cages.write().next_id();
+    debug_assert_eq!(id, CageId(1));
+    let cage = Cage::new(id, None, Tid(launched.target), Some(pidfd), nofile);
+    Ok(Arc::new(Thread::new(
+        Tid(launched.target),
+        Arc::new(cage),
+        Files::new(table),
+        Arc::new(FsContext::new(cwd, mask.bits())),
+    )))
+}

@@ -1,0 +1,47 @@
+//! Resource limits of other processes.
+#![expect(
+    unsafe_code,
+    reason = "prlimit(2) has no safe wrapper for other processes"
+)]
+
+/// The soft `RLIMIT_NPROC` of a process; `None` where there is none, or no such process.
+#[must_use]
+pub fn nproc(pid: i32) -> Option<u64> {
+    soft(pid, libc::RLIMIT_NPROC)
+}
+
+/// The soft `RLIMIT_NOFILE` of a process.
+#[must_use]
+pub fn nofile(pid: i32) -> Option<u64> {
+    soft(pid, libc::RLIMIT_NOFILE)
+}
+
+fn soft(pid: i32, resource: libc::__rlimit_resource_t) -> Option<u64> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: no new limit is passed; the old one goes to a live, exclusively borrowed structure.
+    let result = unsafe { libc::prlimit64(pid, resource, std::ptr::null(), &raw mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM64_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Raises this process's own soft `RLIMIT_NOFILE` to the hard one: it may hold a copy for each descriptor of a cage.
+pub fn raise_own_nofile() {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both structures are live; a failure leaves the limit as it was.
+    unsafe {
+        if libc::prlimit64(0, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::prlimit64(
+                0,
+                libc::RLIMIT_NOFILE,
+                &raw const limit,
+                std::ptr::null_mut(),
+            );
+        }
+    }
+}

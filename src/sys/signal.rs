@@ -1,0 +1,84 @@
+//! The supervisor's own signals: all are blocked, one thread takes them one by one.
+#![expect(
+    unsafe_code,
+    reason = "signal sets and thread ids have no safe wrapper"
+)]
+
+use nix::sys::signal::{SigSet, Signal};
+
+/// Wakes the thread that waits in [`next`]; its default is to be ignored, and it is never forwarded.
+const WAKE: libc::c_int = libc::SIGURG;
+
+/// The signals that a run passes on to its program.
+pub const FORWARDED: [libc::c_int; 7] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+];
+
+fn awaited() -> SigSet {
+    let mut set = SigSet::empty();
+    for number in FORWARDED
+        .into_iter()
+        .chain([WAKE, libc::SIGCHLD, libc::SIGTSTP, libc::SIGCONT])
+    {
+        if let Ok(signal) = Signal::try_from(number) {
+            set.add(signal);
+        }
+    }
+    set
+}
+
+/// Blocks what [`next`] waits for, in this thread and those that it makes. SIGPIPE stays ignored.
+///
+/// # Errors
+/// Never on Linux.
+pub fn block() -> Result<(), nix::Error> {
+    awaited().thread_block()
+}
+
+/// Waits for the next signal of the process.
+#[must_use]
+pub fn next() -> libc::c_int {
+    awaited()
+        .wait()
+        .map_or(WAKE, |signal| signal as libc::c_int)
+}
+
+/// The calling thread's number.
+#[must_use]
+pub fn own_tid() -> i32 {
+    // SAFETY: the call has no arguments and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// Wakes the thread of this process that waits in [`next`].
+pub fn wake(tid: i32) {
+    // SAFETY: the call takes numbers; the thread belongs to this process.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, WAKE) };
+}
+
+/// Sends a signal to a process by its descriptor: never to one that took over its number.
+pub fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: libc::c_int) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: no siginfo is passed; the descriptor is borrowed for the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+}
+
+/// Kills one thread's process.
+pub fn kill_thread(tid: i32) {
+    // SAFETY: the call takes numbers.
+    unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGKILL) };
+}
