@@ -78,3 +78,6 @@ pub fn getpeername(cx: &Ctx<'_>, sockfd: Fd, _addr: UserOut, _addrlen: Addr) -> 
     cx.descriptor(sockfd)?;
     Ok(Outcome::Continue)
 }
+
+#[cfg(test)]
+mod tests;
