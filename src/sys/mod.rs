@@ -4,6 +4,7 @@ pub mod descriptor;
 pub mod descriptor_flags;
 pub mod event;
 pub mod exec;
+pub mod fs;
 pub mod limits;
 pub mod memory;
 pub mod mount;
