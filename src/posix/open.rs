@@ -294,7 +294,7 @@ impl Wanted {
                     return tty::open(cx, self, label).map(Some);
                 }
                 if sys::fs::is_terminal(file.as_fd()) {
-                    return tty::opened(cx, self, file, &stat, label).map(Some);
+                    return self.grant(cx, FileKind::Terminal, file, label).map(Some);
                 }
                 FileKind::File
             }

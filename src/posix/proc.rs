@@ -34,13 +34,6 @@ pub(crate) enum View {
         /// Its permission bits.
         mode: u32,
     },
-    /// A directory, and its entries where they are not the host's.
-    Directory {
-        /// The host's name for it.
-        real: Vec<u8>,
-        /// Names and types.
-        entries: Option<Vec<(Vec<u8>, u8)>>,
-    },
     /// What the host shows.
     Host,
     /// Not to be seen.

@@ -1,13 +1,13 @@
-//! Terminals by name: `/dev/tty` is the calling session's own terminal, and opening one may make it that.
+//! `/dev/tty`: the calling session's own terminal, and never the supervisor's.
 
 use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::open::{Wanted, reopen, terminals};
-use super::{Ctx, Forward, Outcome, SysResult};
+use super::{Ctx, SysResult};
+use crate::abi::Errno;
 use crate::abi::layout::{OpenHow, Stat};
-use crate::abi::{Errno, Sysno};
 use crate::cage::FileKind;
 use crate::sys;
 
@@ -21,15 +21,8 @@ pub(super) fn is_alias(stat: &Stat) -> bool {
     (libc::major(stat.rdev), libc::minor(stat.rdev)) == ALIAS
 }
 
-/// A process's session and controlling terminal, out of /proc/PID/stat.
-struct Session {
-    pid: i32,
-    session: i32,
-    terminal: u64,
-}
-
-/// What the kernel says of the calling process.
-fn session(cx: &Ctx<'_>) -> Option<Session> {
+/// The device number of the calling process's controlling terminal, 0 for none, out of /proc/PID/stat.
+fn controlling(cx: &Ctx<'_>) -> Option<u64> {
     let name = CString::new(format!("{}/stat", cx.cage().tgid.0)).ok()?;
     let how = OpenHow {
         flags: u64::from((libc::O_RDONLY | libc::O_CLOEXEC).cast_unsigned()),
@@ -45,19 +38,13 @@ fn session(cx: &Ctx<'_>) -> Option<Session> {
 }
 
 /// The name in parentheses may hold anything, so the fields are counted from its end.
-fn parse(text: &[u8]) -> Option<Session> {
+fn parse(text: &[u8]) -> Option<u64> {
     let end = text.iter().rposition(|&b| b == b')')?;
-    let pid = std::str::from_utf8(text.split(|&b| b == b' ').next()?).ok()?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace().skip(3);
-    let session = fields.next()?.parse().ok()?;
-    let number: u32 = fields.next()?.parse::<i32>().ok()?.cast_unsigned();
+    let number = rest.split_ascii_whitespace().nth(4)?.parse::<i32>().ok()?;
+    let number = number.cast_unsigned();
     let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
-    Some(Session {
-        pid: pid.parse().ok()?,
-        session,
-        terminal: libc::makedev((number >> 8) & 0xfff, minor),
-    })
+    Some(libc::makedev((number >> 8) & 0xfff, minor))
 }
 
 /// Opens the calling session's terminal.
@@ -65,7 +52,7 @@ fn parse(text: &[u8]) -> Option<Session> {
 /// # Errors
 /// `ENXIO` where it has none.
 pub(super) fn open(cx: &Ctx<'_>, wanted: Wanted, label: Vec<u8>) -> SysResult {
-    let terminal = session(cx).ok_or(Errno::ENXIO)?.terminal;
+    let terminal = controlling(cx).ok_or(Errno::ENXIO)?;
     if terminal == 0 {
         return Err(Errno::ENXIO);
     }
@@ -102,35 +89,6 @@ fn by_number(cx: &Ctx<'_>, wanted: Wanted, terminal: u64) -> Result<OwnedFd, Err
     reopen(cx, wanted, &place)
 }
 
-/// A terminal was opened by its own name: a session leader without one makes it its controlling terminal.
-///
-/// # Errors
-/// What granting gives.
-pub(super) fn opened(
-    cx: &Ctx<'_>,
-    wanted: Wanted,
-    file: OwnedFd,
-    stat: &Stat,
-    label: Vec<u8>,
-) -> SysResult {
-    let slave = PTS.contains(&libc::major(stat.rdev));
-    let reads = wanted.flags & libc::O_ACCMODE != libc::O_WRONLY;
-    let may_take = slave && reads && wanted.flags & libc::O_NOCTTY == 0;
-    let granted = wanted.grant(cx, FileKind::Terminal, file, label)?;
-    let takes =
-        may_take && session(cx).is_some_and(|own| own.pid == own.session && own.terminal == 0);
-    match granted {
-        Outcome::Emulated(fd) if takes => {
-            // The kernel ties a terminal to its caller: the cage asks for it itself. A refusal is none of the open's.
-            let args = [fd, libc::TIOCSCTTY, 0, 0, 0, 0];
-            Forward::new(Sysno::ioctl, args)
-                .then(move |_, _| Ok(Outcome::Emulated(fd)))
-                .into()
-        }
-        granted => Ok(granted),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,13 +97,8 @@ mod tests {
     fn the_terminal_is_read_out_of_stat_whatever_the_name() {
         let text = b"42 (a) b ) S 1 42 40 34816 42 4194560 1 0";
         let own = parse(text).unwrap();
-        assert_eq!((own.pid, own.session), (42, 40));
-        assert_eq!(
-            (libc::major(own.terminal), libc::minor(own.terminal)),
-            (136, 0)
-        );
-        assert!(parse(b"42 nothing").is_none());
-        let none = parse(b"7 (sh) S 1 7 7 0 -1 0").unwrap();
-        assert_eq!((none.terminal, none.session), (0, 7));
+        assert_eq!((libc::major(own), libc::minor(own)), (136, 0));
+        assert_eq!(parse(b"42 nothing"), None);
+        assert_eq!(parse(b"7 (sh) S 1 7 7 0 -1 0"), Some(0));
     }
 }

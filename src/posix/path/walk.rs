@@ -254,7 +254,7 @@ impl Walk<'_, '_> {
         };
         let names: Vec<&[u8]> = next.names.iter().map(Vec::as_slice).collect();
         match proc::view(self.cx, who, &names)? {
-            View::Host | View::Directory { .. } => self.ordinary(part, Some(next)),
+            View::Host => self.ordinary(part, Some(next)),
             View::Refused(errno) => Err(errno),
             View::Link(text) if self.keeps(&part) => self.kept(&part, text),
             View::Link(text) => self.expand(&part, &text),
