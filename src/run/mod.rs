@@ -2,19 +2,29 @@
 
 pub mod command;
 mod init;
+pub mod invariants;
 pub mod launch;
 mod mountinfo;
 pub mod options;
+pub mod report;
 mod serve;
 pub mod terminal;
 mod view;
 mod world;
 
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
 use command::Resolved;
 use launch::{FilterPlan, launch};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use options::{Mediate, Options, PlatformChoice};
 
 use crate::dispatch::Plan;
+use crate::interpose::Interposer;
+use crate::interpose::audit::{Audit, Header};
 use crate::platform::{self, Kind};
 
 /// Exit status for a failure of our own.
@@ -40,8 +50,14 @@ fn complain(message: &str) {
 }
 
 fn try_run(options: &Options) -> anyhow::Result<u8> {
+    explain_ourselves(options)?;
     let kind = choose(options.platform);
-    let plan = Plan::new(Vec::new(), options.mediate == Mediate::All);
+    let audit = audit(options, kind)?;
+    let interposers = audit
+        .iter()
+        .map(|audit| Box::new(Arc::clone(audit)) as Box<dyn Interposer>)
+        .collect();
+    let plan = Plan::new(interposers, options.mediate == Mediate::All);
     let filter = FilterPlan {
         program: platform::filter(&plan, kind),
         listener: kind == Kind::Hybrid,
@@ -59,7 +75,65 @@ fn try_run(options: &Options) -> anyhow::Result<u8> {
             return Ok(NOT_EXECUTABLE);
         }
     }
-    serve::serve(options, launched, plan, kind)
+    let status = serve::serve(options, launched, plan, kind)?;
+    if let Some(losses) = audit.and_then(|audit| audit.losses()) {
+        complain(&losses);
+    }
+    Ok(status)
+}
+
+/// The audit log, where one was asked for: its file is made before the world is, so that it is covered there.
+fn audit(options: &Options, kind: Kind) -> anyhow::Result<Option<Arc<Audit>>> {
+    let Some(path) = &options.output else {
+        return Ok(None);
+    };
+    let file = File::create(path).with_context(|| {
+        format!(
+            "cannot write the audit log {}: name a file that can be written with -o",
+            path.display()
+        )
+    })?;
+    let host_proc = open(
+        "/proc",
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .context("cannot open /proc")?;
+    let header = Header {
+        argv: &options.command,
+        platform: kind.name(),
+        mediate: match options.mediate {
+            Mediate::Names => "names",
+            Mediate::All => "all",
+        },
+        degraded: &[],
+    };
+    Ok(Some(Arc::new(Audit::new(file, host_proc, header))))
+}
+
+/// The supervisor's own diagnostics: on standard error with `-v`, or in a file.
+fn explain_ourselves(options: &Options) -> anyhow::Result<()> {
+    let level = match options.verbose {
+        0 => tracing::Level::ERROR,
+        1 => tracing::Level::INFO,
+        2 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false);
+    if let Some(path) = &options.log {
+        let file = File::create(path).with_context(|| {
+            format!(
+                "cannot write {}: name another file with --log",
+                path.display()
+            )
+        })?;
+        subscriber.with_writer(Mutex::new(file)).init();
+    } else {
+        subscriber.with_writer(std::io::stderr).init();
+    }
+    Ok(())
 }
 
 /// The best platform that the kernel allows, unless one was asked for.

@@ -10,7 +10,8 @@ use nix::sys::stat::{Mode, umask};
 
 use super::launch::Launched;
 use super::options::Options;
-use super::{FAILED, complain};
+use super::report::{self, Report};
+use super::{FAILED, complain, invariants};
 use crate::cage::{
     Cage, CageId, Descriptor, FdTable, FileKind, Files, FsContext, OpenFile, Thread, Tid,
 };
@@ -44,6 +45,9 @@ pub(super) fn serve(
     let first = first_thread(&kernel, &launched, cwd)?;
     let target = memory::pidfd_open(launched.target).context("the program's process is gone")?;
     let platform = Platform::new(Dispatcher::new(kernel, plan), kind);
+    if options.check_invariants {
+        let _ = platform.invariant_check.set(invariants::check);
+    }
     let tracer = Tracer::attach(
         Arc::clone(&platform),
         first,
@@ -80,6 +84,21 @@ pub(super) fn serve(
     }
     if let Some(message) = launched.failure() {
         complain(&message);
+    }
+    let remarks = platform.dispatcher.remarks.lock();
+    if let Some(format) = options.stats {
+        let report = Report {
+            platform: kind.name(),
+            tally: &platform.dispatcher.tally,
+            meter: &platform.meter,
+            remarks: &remarks,
+        };
+        eprint!("{}", report.render(format));
+    }
+    if !options.quiet {
+        report::remarks(&remarks)
+            .iter()
+            .for_each(|line| complain(line));
     }
     let violations = platform.violations.lock();
     if !violations.is_empty() {
