@@ -3,12 +3,14 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use super::path::{Kind, Last, Path};
 use super::{Ctx, Forward, Judged, Outcome, Role, SysResult};
 use crate::abi::{Errno, Sysno};
 use crate::guest::{DirFd, Fd, UserIn, UserPath};
+use crate::sys;
 
 /// As many interpreters as the kernel follows.
 const DEPTH: usize = 5;
@@ -64,9 +66,8 @@ fn exec(
         })?;
         (copy, cx.label(fd).unwrap_or_default())
     } else {
-        cx.place_of(dirfd, &path, follow)?
+        place_of(cx, dirfd, path.clone(), follow)?
     };
-    cx.note_path(label.clone());
     let mut relative = !path.is_empty() && path.first() != Some(&b'/') && dirfd == DirFd::CWD;
     let identity = judge(cx, &place, &mut relative)?;
     let mut forward = Forward::new(sysno, args).role(Role::Exec(Judged {
@@ -89,13 +90,13 @@ fn judge(cx: &Ctx<'_>, place: &OwnedFd, relative: &mut bool) -> Result<(u64, u64
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(Errno::EACCES);
         }
-        crate::sys::exec::may_execute(file.as_fd())?;
+        sys::exec::may_execute(file.as_fd())?;
         let head = head_of(cx, file.as_fd())?;
         match classify(&head) {
             Image::Program => return Ok((stat.st_dev, stat.st_ino)),
             Image::Script(interpreter) => {
                 *relative |= interpreter.first() != Some(&b'/');
-                let (next, _) = cx.place_of(DirFd::CWD, &interpreter, true)?;
+                let (next, _) = place_of(cx, DirFd::CWD, interpreter, true)?;
                 owned = Some(next);
             }
             Image::Unknown => return Err(Errno::ENOEXEC),
@@ -158,45 +159,23 @@ fn classify(head: &[u8]) -> Image {
     }
 }
 
-impl Ctx<'_> {
-    /// A path's object, `O_PATH`, and its absolute name as reached.
-    fn place_of(
-        &self,
-        dirfd: DirFd,
-        path: &[u8],
-        follow: bool,
-    ) -> Result<(OwnedFd, Vec<u8>), Errno> {
-        let mut flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        if !follow {
-            flags |= OFlag::O_NOFOLLOW;
-        }
-        let how = OpenHow::new()
-            .flags(flags)
-            .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let open = |dir: BorrowedFd<'_>| openat2(dir, path, how).map_err(errno);
-        let absolute = path.first() == Some(&b'/');
-        let base = if absolute {
-            None
-        } else if dirfd == DirFd::CWD {
-            Some(self.fs().cwd())
-        } else {
-            Some(self.descriptor(Fd(dirfd.0))?.file)
-        };
-        let mut label = base
-            .as_ref()
-            .map(|base| base.label().to_vec())
-            .unwrap_or_default();
-        if !absolute && label.last() != Some(&b'/') {
-            label.push(b'/');
-        }
-        label.extend_from_slice(path);
-        let place = match base.as_ref().and_then(|base| base.host()) {
-            Some(host) => open(host)?,
-            None if absolute => open(self.kernel.root.as_fd())?,
-            None => self.with_file(Fd(dirfd.0), open)?,
-        };
-        Ok((place, label))
-    }
+/// A path's object, `O_PATH`, and its absolute name as reached.
+fn place_of(
+    cx: &Ctx<'_>,
+    dirfd: DirFd,
+    path: Vec<u8>,
+    follow: bool,
+) -> Result<(OwnedFd, Vec<u8>), Errno> {
+    let last = if follow { Last::Follow } else { Last::Keep };
+    let path = Path::new(cx, dirfd, path, last)?;
+    let nofollow = if follow { 0 } else { libc::O_NOFOLLOW };
+    let place = path.run(cx, |target| match target.kind {
+        Kind::Name => sys::fs::open_place(target.dir, target.name, nofollow),
+        Kind::Object(object) => object.file.try_clone().map_err(|_| Errno::ENFILE),
+        Kind::Link(_) => Err(Errno::ELOOP),
+        Kind::Doctored(_) => Err(Errno::EACCES),
+    })?;
+    Ok((place, path.label()))
 }
 
 #[cfg(test)]
