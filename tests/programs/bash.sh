@@ -20,5 +20,5 @@ echo x | cat /dev/stdin; echo err 2>&1 >/dev/stderr | cat
 timeout 0.2 bash -c 'while :; do :; done'; echo "timeout $?"
 printf -v v '%03d' 7; echo "$v ${v^^} ${v/0/-} ${v: -1}"
 shopt -s nullglob globstar; mkdir -p g/h/i; : >g/h/i/f; echo g/**; for f in nothing*; do echo "$f"; done
-time -p true 2>/dev/null; kill -l 15; type -t cd; echo "$BASHPID" | grep -c '^[0-9]*$'
+{ time -p true; } 2>/dev/null; kill -l 15; type -t cd; echo "$BASHPID" | grep -c '^[0-9]*$'
 exec -a renamed bash -c 'echo "argv0 $0"'
