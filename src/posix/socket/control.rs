@@ -1,16 +1,16 @@
 //! Control data on its way to a cage: descriptors get numbers of the virtual table, pids those of the run. It is cut to the
 //! room that the cage gave as the kernel would cut it; what does not fit is closed.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl, readlinkat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::identity;
 use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
-use crate::posix::Ctx;
+use crate::posix::{Ctx, probe};
 use crate::sys::socket::Control;
 
 /// `sizeof(struct cmsghdr)`.
@@ -144,28 +144,18 @@ fn install(cx: &Ctx<'_>, files: Vec<OwnedFd>, (ty, at): (i32, u64), cloexec: boo
 
 /// What an open file that came from elsewhere is.
 fn describe(cx: &Ctx<'_>, host: &OwnedFd) -> Result<OpenFile, Errno> {
-    let from_nix = |errno: nix::Error| Errno::new(errno as i32);
-    let name = format!("self/fd/{}", host.as_raw_fd());
-    let label = readlinkat(&cx.kernel.host_proc, name.as_str())
-        .map(std::os::unix::ffi::OsStringExt::into_vec)
-        .unwrap_or_default();
-    let flags = fcntl(host, FcntlArg::F_GETFL).map_err(from_nix)?;
+    let label = probe::host_label(cx.kernel, host);
     let procfs = fstatfs(host.as_fd()).is_ok_and(|stat| stat.filesystem_type() == PROC_SUPER_MAGIC);
-    let copy = || host.try_clone().map_err(|_| Errno::EMFILE);
-    if OFlag::from_bits_retain(flags).contains(OFlag::O_PATH) {
-        return Ok(OpenFile::kept(FileKind::Place, label, copy()?).on_procfs(procfs));
-    }
-    let mode = nix::sys::stat::fstat(host).map_err(from_nix)?.st_mode;
-    let kind = match mode & libc::S_IFMT {
-        libc::S_IFDIR => {
-            return Ok(OpenFile::kept(FileKind::Directory, label, copy()?).on_procfs(procfs));
-        }
-        libc::S_IFIFO => FileKind::Pipe,
-        libc::S_IFSOCK => FileKind::Socket,
-        libc::S_IFCHR if nix::unistd::isatty(host).unwrap_or(false) => FileKind::Terminal,
-        _ if label == b"anon_inode:[eventpoll]" => FileKind::Epoll,
-        _ if label.starts_with(b"anon_inode:") => FileKind::Event,
-        _ => FileKind::File,
+    let flags = fcntl(host, FcntlArg::F_GETFL).map_err(|errno| Errno::new(errno as i32))?;
+    let kind = match probe::file_kind(host) {
+        _ if OFlag::from_bits_retain(flags).contains(OFlag::O_PATH) => FileKind::Place,
+        FileKind::Event if label == b"anon_inode:[eventpoll]" => FileKind::Epoll,
+        kind => kind,
     };
-    Ok(OpenFile::new(kind, label).on_procfs(procfs))
+    let file = if matches!(kind, FileKind::Place | FileKind::Directory) {
+        OpenFile::kept(kind, label, host.try_clone().map_err(|_| Errno::EMFILE)?)
+    } else {
+        OpenFile::new(kind, label)
+    };
+    Ok(file.on_procfs(procfs))
 }

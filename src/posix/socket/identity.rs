@@ -39,9 +39,9 @@ fn parse(text: &str) -> Option<Peer> {
 
 /// The calling process, as a socket's peer would see it.
 pub(super) fn caller(cx: &Ctx<'_>) -> Peer {
-    let outer = cx.cage().tgid.0;
-    status(cx, outer).unwrap_or(Peer {
-        pid: cx.cage().inner_pid(|| outer),
+    status(cx, cx.cage().tgid.0).unwrap_or_else(|| Peer {
+        // The process has just died, or the host's /proc is closed to us.
+        pid: 0,
         uid: nix::unistd::geteuid().as_raw(),
         gid: nix::unistd::getegid().as_raw(),
     })
