@@ -107,12 +107,10 @@ pub const PRCTL: Passes = &[&[ArgIs {
     values: &[
         1,           // PR_SET_PDEATHSIG
         2,           // PR_GET_PDEATHSIG
-        3,           // PR_GET_DUMPABLE
         7,           // PR_GET_KEEPCAPS
         13,          // PR_GET_TIMING
         15,          // PR_SET_NAME
         16,          // PR_GET_NAME
-        21,          // PR_GET_SECCOMP
         23,          // PR_CAPBSET_READ
         25,          // PR_GET_TSC
         27,          // PR_GET_SECUREBITS
