@@ -1,11 +1,11 @@
 //! Socket addresses: copied once, judged on the copy, handed to the kernel as that copy. A path becomes an open place, and
 //! the kernel is given that place's name instead.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::abi::Errno;
+use crate::guest::DirFd;
+use crate::posix::path::{Kind, Last, Path};
 use crate::posix::{Ctx, Forward, Lent};
 use crate::sys;
 use crate::sys::socket::ADDRESS_MAX;
@@ -74,7 +74,7 @@ pub(super) fn judge(
         return Ok(Target { bytes, place: None });
     }
     let place = find(cx, path)?;
-    let mount = sys::mount::mount_id(place.as_fd()).map_err(|_| Errno::ECONNREFUSED)?;
+    let mount = sys::fs::mount_id(place.as_fd()).map_err(|_| Errno::ECONNREFUSED)?;
     if !cx.kernel.private_mounts.contains(&mount) {
         return Err(Errno::ECONNREFUSED);
     }
@@ -86,33 +86,22 @@ pub(super) fn judge(
     })
 }
 
-/// Opens a path from the cage's working directory, as a place.
+/// Opens a path as the cage sees it, as a place.
 fn find(cx: &Ctx<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    note(cx, path);
-    let cwd = cx.fs().cwd();
-    let dir: BorrowedFd<'_> = if path.first() == Some(&b'/') {
-        cx.kernel.root.as_fd()
-    } else {
-        cwd.host().ok_or(Errno::ENOENT)?
-    };
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(dir, path, how).map_err(|errno| Errno::new(errno as i32))
+    let path = Path::new(cx, DirFd::CWD, path.to_vec(), Last::Follow)?;
+    path.run(cx, |target| match target.kind {
+        Kind::Name => sys::fs::open_place(target.dir, target.name, 0),
+        Kind::Object(object) => object.file.try_clone().map_err(|_| Errno::ENFILE),
+        // Never a socket.
+        Kind::Link(_) => Err(Errno::ELOOP),
+        Kind::Doctored(_) => Err(Errno::ECONNREFUSED),
+    })
 }
 
-/// Notes a path for the log, made absolute by the cage's working directory.
+/// Notes a path for the log.
 pub(super) fn note(cx: &Ctx<'_>, path: &[u8]) {
-    if path.first() == Some(&b'/') {
-        cx.note_path(path.to_vec());
-        return;
-    }
-    let mut absolute = cx.fs().cwd().label().to_vec();
-    if absolute.last() != Some(&b'/') {
-        absolute.push(b'/');
-    }
-    absolute.extend_from_slice(path);
-    cx.note_path(absolute);
+    // Making a path of it notes it; whether it is there the kernel will say.
+    let _ = Path::new(cx, DirFd::CWD, path.to_vec(), Last::Keep);
 }
 
 impl Target {

@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::identity;
 use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
 use crate::posix::{Ctx, probe};
+use crate::sys;
 use crate::sys::socket::Control;
 
 /// `sizeof(struct cmsghdr)`.
@@ -145,7 +145,7 @@ fn install(cx: &Ctx<'_>, files: Vec<OwnedFd>, (ty, at): (i32, u64), cloexec: boo
 /// What an open file that came from elsewhere is.
 fn describe(cx: &Ctx<'_>, host: &OwnedFd) -> Result<OpenFile, Errno> {
     let label = probe::host_label(cx.kernel, host);
-    let procfs = fstatfs(host.as_fd()).is_ok_and(|stat| stat.filesystem_type() == PROC_SUPER_MAGIC);
+    let procfs = sys::fs::is_on_procfs(host.as_fd());
     let flags = fcntl(host, FcntlArg::F_GETFL).map_err(|errno| Errno::new(errno as i32))?;
     let kind = match probe::file_kind(host) {
         _ if OFlag::from_bits_retain(flags).contains(OFlag::O_PATH) => FileKind::Place,
