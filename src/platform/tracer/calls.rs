@@ -25,7 +25,7 @@ impl Tracer {
     pub(super) fn on_seccomp(&mut self, stopped: Stopped, data: u16) -> Result<(), Error> {
         let tid = stopped.tid();
         let regs = stopped.regs()?;
-        let Some(tracee) = self.tracees.get(&tid) else {
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
             // A call from an unknown cage: refused, and its thread ends.
             signal::kill_thread(tid);
             return Ok(());
@@ -37,6 +37,7 @@ impl Tracer {
             }
             _ => {}
         }
+        tracee.restartable = false;
         tracee.thread.settle();
         let call = Call::new(regs.orig_rax, args(&regs));
         let entry = Entry {
@@ -183,6 +184,9 @@ impl Tracer {
             return Err(Error::Gone(tid));
         };
         if installs.is_empty() {
+            if let Some(tracee) = self.tracees.get_mut(&tid) {
+                tracee.restartable = is_restart(value);
+            }
             let value = self.finish(&thread, &entry.call, handled, value);
             stopped.set_regs(&entry.with_result(value))?;
             self.set_phase(tid, Phase::Running);

@@ -285,10 +285,12 @@ impl Tracer {
     }
 
     fn on_signal(&mut self, stopped: Stopped, number: i32) -> Result<(), Error> {
-        let Some(tracee) = self.tracees.get(&stopped.tid()) else {
+        let Some(tracee) = self.tracees.get_mut(&stopped.tid()) else {
             return stopped.resume(Resume::Run, number);
         };
-        if self.platform.kind == Kind::Hybrid {
+        let restartable = std::mem::take(&mut tracee.restartable);
+        let thread = Arc::clone(&tracee.thread);
+        if self.platform.kind == Kind::Hybrid && !restartable {
             // A notified call that a signal caught before anybody took it never started: it is made again, whatever the
             // handler's flags are; natively it would not have been interruptible at all.
             let mut regs = stopped.regs()?;
@@ -297,7 +299,6 @@ impl Tracer {
                 stopped.set_regs(&regs)?;
             }
         }
-        let thread = Arc::clone(&tracee.thread);
         thread.settle();
         self.platform
             .dispatcher

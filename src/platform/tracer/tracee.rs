@@ -148,6 +148,8 @@ pub(super) struct Tracee {
     pub(super) arenas: Arc<Mutex<Arenas>>,
     /// The file that its exec was judged by.
     pub(super) judged: Option<Judged>,
+    /// Its call's result is a handler's `ERESTARTSYS`: the signal that comes next decides, as for any native wait.
+    pub(super) restartable: bool,
 }
 
 impl Tracee {
@@ -158,6 +160,7 @@ impl Tracee {
             handover: None,
             arenas: Arc::default(),
             judged: None,
+            restartable: false,
         }
     }
 }
