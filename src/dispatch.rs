@@ -155,6 +155,7 @@ impl Dispatcher {
 
     /// Answers a call.
     pub fn dispatch(&self, cx: &Ctx<'_>, call: &Call) -> Answer {
+        cx.thread.forget_paths();
         let Some(row) = call.row else {
             self.tally.unknown.fetch_add(1, Ordering::Relaxed);
             return Answer::Now(self.before(cx, call).unwrap_or(Err(Errno::ENOSYS)), None);
@@ -236,7 +237,7 @@ impl Dispatcher {
         } else if result == -i64::from(Errno::EROFS.into_raw()) {
             let mut remarks = self.remarks.lock();
             if remarks.read_only.is_none() {
-                remarks.read_only = cx.paths().last().cloned();
+                remarks.read_only = cx.last_path();
             }
         } else if result == -i64::from(Errno::ENETUNREACH.into_raw()) {
             self.remarks.lock().no_network = true;

@@ -144,6 +144,8 @@ pub struct Thread {
     closing: AtomicBool,
     /// Answers that wait for a private call of this thread, by its number (see the platforms).
     armed: Mutex<HashMap<u32, Armed>>,
+    /// Absolute paths that the call under way named, as reached; for the log.
+    paths: Mutex<Vec<Vec<u8>>>,
     /// The platform runs calls of its own in this thread.
     injected: AtomicBool,
 }
@@ -163,6 +165,7 @@ impl Thread {
             inner_tid: OnceLock::new(),
             closing: AtomicBool::new(false),
             armed: Mutex::new(HashMap::new()),
+            paths: Mutex::default(),
             injected: AtomicBool::new(false),
         }
     }
@@ -221,6 +224,22 @@ impl Thread {
     #[must_use]
     pub fn is_injected(&self) -> bool {
         self.injected.load(Ordering::Acquire)
+    }
+
+    /// Notes an absolute path that the call under way named.
+    pub fn note_path(&self, path: Vec<u8>) {
+        self.paths.lock().push(path);
+    }
+
+    /// The absolute paths that the call under way named.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Vec<u8>> {
+        self.paths.lock().clone()
+    }
+
+    /// Another call begins.
+    pub fn forget_paths(&self) {
+        self.paths.lock().clear();
     }
 
     /// Leaves an answer for the private call with this number; an older one of the same number is dropped.

@@ -244,7 +244,7 @@ impl Audit {
     }
 
     /// The calls of a cage that will never return: an exec that succeeded, and what its death cut short.
-    fn cut_short(&self, cage: CageId, execed: bool) {
+    fn cut_short(&self, cage: CageId, program: Option<&[u8]>) {
         let cut: Vec<Pending> = {
             let mut pending = self.pending.lock();
             let tids: Vec<Tid> = pending
@@ -255,12 +255,11 @@ impl Audit {
             tids.iter().filter_map(|tid| pending.remove(tid)).collect()
         };
         for one in cut {
-            let result = if execed && is_exec(&one.call) {
-                Result::Of(0)
-            } else {
-                Result::None
+            let (paths, result) = match program {
+                Some(program) if is_exec(&one.call) => (vec![program.to_vec()], Result::Of(0)),
+                _ => (Vec::new(), Result::None),
             };
-            self.end(&one, &[], None, Handled::Kernel, &result);
+            self.end(&one, &paths, None, Handled::Kernel, &result);
         }
     }
 
@@ -282,7 +281,7 @@ impl Audit {
     }
 
     fn execed(&self, thread: &Thread) {
-        self.cut_short(thread.cage.id, true);
+        self.cut_short(thread.cage.id, Some(&thread.cage.program()));
         self.identities.forget(thread.tid);
         let mut line = self.line("exec", Instant::now());
         line.members(&self.identity(thread));
@@ -314,7 +313,7 @@ impl Audit {
     }
 
     fn ended(&self, cage: &Cage, how: Ended) {
-        self.cut_short(cage.id, false);
+        self.cut_short(cage.id, None);
         let pid = self.identities.ended(cage);
         {
             let mut counts = self.counts.lock();
@@ -492,8 +491,13 @@ impl Interposer for Audit {
         const PR_SET_NAME: u32 = 15;
         let pending = self
             .take_pending(cx.thread.tid)
-            .filter(|pending| pending.call.nr == call.nr)
-            .unwrap_or_else(|| self.begin(cx, call));
+            .filter(|pending| pending.call.nr == call.nr);
+        let pending = match pending {
+            Some(pending) => pending,
+            // Its line was written when the new image began.
+            None if is_exec(call) && result == 0 => return result,
+            None => self.begin(cx, call),
+        };
         let made = i32::try_from(result)
             .ok()
             .filter(|&fd| fd >= 0 && makes_descriptor(call))

@@ -173,6 +173,7 @@ impl TestCage {
         let mut registers = [0; 6];
         registers[..args.len()].copy_from_slice(args);
         self.thread.settle();
+        self.thread.forget_paths();
         let cx = Ctx::new(
             &self.kernel,
             &self.thread,
@@ -191,7 +192,7 @@ impl TestCage {
         if result.is_ok() {
             self.install(&cx);
         }
-        *self.paths.lock() = cx.take_paths();
+        *self.paths.lock() = cx.paths();
         if matches!(result, Ok(Outcome::Continue)) {
             self.run_natively(name, registers);
         }

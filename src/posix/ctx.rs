@@ -1,6 +1,6 @@
 //! What a handler works with: the calling thread, its cage's memory, and the run.
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,8 +53,6 @@ pub struct Ctx<'a> {
     /// Ends this thread's forwarded call, so that its hook looks again; for handlers whose wait stands in for another.
     pub poke: Option<Arc<dyn Fn() + Send + Sync>>,
     installs: RefCell<Vec<Install>>,
-    /// Absolute paths that the call named, as reached; for the log.
-    paths: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Debug for Ctx<'_> {
@@ -84,7 +82,6 @@ impl<'a> Ctx<'a> {
             args,
             poke: None,
             installs: RefCell::default(),
-            paths: RefCell::default(),
         }
     }
 
@@ -194,19 +191,19 @@ impl<'a> Ctx<'a> {
 
     /// Notes an absolute path that the call named.
     pub fn note_path(&self, path: Vec<u8>) {
-        self.paths.borrow_mut().push(path);
+        self.thread.note_path(path);
     }
 
-    /// A look at the absolute paths that the call named.
+    /// The absolute paths that the call named. They outlive this context: a call that the kernel runs ends under another.
     #[must_use]
-    pub fn paths(&self) -> Ref<'_, [Vec<u8>]> {
-        Ref::map(self.paths.borrow(), Vec::as_slice)
+    pub fn paths(&self) -> Vec<Vec<u8>> {
+        self.thread.paths()
     }
 
-    /// The absolute paths that the call named.
+    /// The last absolute path that the call named.
     #[must_use]
-    pub fn take_paths(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.paths.borrow_mut())
+    pub fn last_path(&self) -> Option<Vec<u8>> {
+        self.thread.paths().pop()
     }
 
     /// What the log calls the open file at a number.

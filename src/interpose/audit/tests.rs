@@ -73,6 +73,7 @@ impl Bench {
 
     fn begin(&self, nr: u64, args: [u64; 6]) -> (Ctx<'_>, Call) {
         let cage = &self.cage;
+        cage.thread.forget_paths();
         let cx = Ctx::new(&cage.kernel, &cage.thread, &cage.ram, nr, args);
         let call = Call {
             nr,
