@@ -3,11 +3,12 @@
 //! What waits, and what adds to a set, runs in the cage: the kernel holds nothing at a number that the virtual table
 //! does not, so its `EBADF` is ours, in its own order of errors.
 
+use super::path::{Last, Path};
 use super::{Ctx, Outcome, SysResult};
 use crate::abi::Errno;
 use crate::cage::FileKind;
-use crate::guest::{Addr, Fd, UserIn, UserOut, UserPath, UserPtr};
-use crate::sys::event;
+use crate::guest::{Addr, DirFd, Fd, UserIn, UserOut, UserPath, UserPtr};
+use crate::sys::{self, event};
 
 /// See poll(2).
 pub fn poll(_cx: &Ctx<'_>, _fds: Addr, _nfds: u32, _timeout: i32) -> SysResult {
@@ -56,8 +57,52 @@ pub fn inotify_init(cx: &Ctx<'_>) -> SysResult {
 }
 
 /// See inotify_add_watch(2).
-pub fn inotify_add_watch(_cx: &Ctx<'_>, _fd: Fd, _pathname: UserPath, _mask: u32) -> SysResult {
-    Err(Errno::ENOSYS) // STUB
+pub fn inotify_add_watch(cx: &Ctx<'_>, fd: Fd, pathname: UserPath, mask: u32) -> SysResult {
+    const KNOWN: u32 = libc::IN_ALL_EVENTS
+        | libc::IN_UNMOUNT
+        | libc::IN_Q_OVERFLOW
+        | libc::IN_IGNORED
+        | libc::IN_ONLYDIR
+        | libc::IN_DONT_FOLLOW
+        | libc::IN_EXCL_UNLINK
+        | libc::IN_MASK_CREATE
+        | libc::IN_MASK_ADD
+        | libc::IN_ISDIR
+        | libc::IN_ONESHOT;
+    if mask & !KNOWN != 0 || mask & KNOWN == 0 {
+        return Err(Errno::EINVAL);
+    }
+    cx.with_file(fd, |inotify| {
+        let last = if mask & libc::IN_DONT_FOLLOW == 0 {
+            Last::Follow
+        } else {
+            Last::Keep
+        };
+        let path = cx
+            .guest
+            .get_path(pathname)
+            .and_then(|bytes| Path::new(cx, DirFd::CWD, bytes, last));
+        let path = match path {
+            Ok(path) => path,
+            // Linux looks at the descriptor before it looks at the name.
+            Err(errno) => match event::watch(inotify, None, mask) {
+                Err(Errno::EFAULT) => return Err(errno),
+                Err(first) => return Err(first),
+                Ok(_) => return Err(Errno::EFAULT),
+            },
+        };
+        let watch = path.run(cx, |target| {
+            let mask = if target.is_object() {
+                mask & !libc::IN_DONT_FOLLOW
+            } else {
+                mask
+            };
+            sys::fs::in_dir(target.dir, || {
+                event::watch(inotify, Some(target.name), mask)
+            })
+        })?;
+        Outcome::value(watch)
+    })
 }
 
 /// See inotify_rm_watch(2).
@@ -265,5 +310,42 @@ mod tests {
         let mask = cage.room(8);
         let answer = cage.outcome("signalfd4", &[3, mask, 8, 0]);
         assert!(matches!(answer, Ok(Outcome::Continue)));
+    }
+
+    #[test]
+    fn a_watch_sees_what_happens_in_the_directory() {
+        let dir = std::env::temp_dir().join(format!("cage-trace-watch-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("sub")).unwrap();
+        let cage = TestCage::at(&dir);
+        let at = cage.put_str("sub");
+        let create = u64::from(libc::IN_CREATE);
+        let nonblock = reg(libc::IN_NONBLOCK);
+        assert_eq!(cage.call("inotify_init1", &[nonblock]), 0);
+        assert_eq!(cage.call("inotify_add_watch", &[0, at, create]), 1);
+        std::fs::write(dir.join("sub/new"), b"").unwrap();
+        let mut event = [0; 64];
+        let inotify = cage.ram.borrow_file(0).unwrap();
+        assert_eq!(nix::unistd::read(inotify.as_fd(), &mut event), Ok(32));
+        assert_eq!(&event[16..20], b"new\0");
+
+        assert_eq!(cage.call("eventfd", &[0]), 1);
+        let (missing, empty) = (cage.put_str("missing"), cage.put_str(""));
+        for (args, errno) in [
+            ([0, missing, create], Errno::ENOENT),
+            ([0, empty, create], Errno::ENOENT),
+            ([0, NOWHERE, create], Errno::EFAULT),
+            ([0, at, 0], Errno::EINVAL),
+            ([7, NOWHERE, 0], Errno::EINVAL),
+            ([7, NOWHERE, create], Errno::EBADF),
+            ([1, NOWHERE, create], Errno::EINVAL),
+            ([1, at, create], Errno::EINVAL),
+        ] {
+            assert_eq!(
+                cage.call("inotify_add_watch", &args),
+                fails(errno),
+                "{args:?}"
+            );
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! Descriptors that tell of events: epoll, eventfd, timerfd, signalfd, inotify. All are close-on-exec here.
 #![expect(unsafe_code, reason = "system calls by number, with pointers")]
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use syscalls::syscall;
@@ -66,29 +66,13 @@ pub fn inotify(flags: i32) -> Result<OwnedFd, Errno> {
     owned(unsafe { syscall!(Sysno::inotify_init1, flags | libc::IN_CLOEXEC) })
 }
 
-/// inotify_add_watch(2) of what `place` (an `O_PATH` descriptor) stands for, a symbolic link included.
-///
-/// The call takes no directory descriptor, so the calling thread, which must have a working directory of its own,
-/// moves to `host_proc`, where the place has a name.
+/// inotify_add_watch(2); a name is taken from the thread's working directory. Without one the kernel says `EFAULT` of
+/// an inotify descriptor and `EINVAL` of any other.
 ///
 /// # Errors
 /// Those of the call.
-pub fn watch(
-    inotify: BorrowedFd<'_>,
-    host_proc: BorrowedFd<'_>,
-    place: BorrowedFd<'_>,
-    mask: u32,
-) -> Result<usize, Errno> {
-    let name = CString::new(format!("self/fd/{}", place.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the call takes a number; what it changes is this thread's own (see above).
-    unsafe { syscall!(Sysno::fchdir, host_proc.as_raw_fd()) }?;
-    // SAFETY: `name` is NUL-terminated and outlives the call.
-    unsafe {
-        syscall!(
-            Sysno::inotify_add_watch,
-            inotify.as_raw_fd(),
-            name.as_ptr(),
-            mask & !libc::IN_DONT_FOLLOW
-        )
-    }
+pub fn watch(inotify: BorrowedFd<'_>, name: Option<&CStr>, mask: u32) -> Result<usize, Errno> {
+    let name = name.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: `name` is null or NUL-terminated, and outlives the call.
+    unsafe { syscall!(Sysno::inotify_add_watch, inotify.as_raw_fd(), name, mask) }
 }
