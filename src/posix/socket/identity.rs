@@ -8,7 +8,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::cage::{Peer, Tid};
-use crate::posix::Ctx;
+use crate::posix::{Ctx, proc};
 
 /// Reads `PID/status`; `None` where the process has gone.
 fn status(cx: &Ctx<'_>, pid: i32) -> Option<Peer> {
@@ -54,10 +54,10 @@ pub(super) fn inner_pid(cx: &Ctx<'_>, outer: i32) -> i32 {
         let cages = cx.kernel.cages.read();
         cages.by_tgid(Tid(outer)).map(|thread| thread.cage.clone())
     };
-    let find = || status(cx, outer).map_or(0, |peer| peer.pid);
     match cage {
-        Some(cage) => cage.inner_pid(find),
-        None => find(),
+        Some(cage) => proc::inner_pid_of(cx.kernel, &cage),
+        // Dead perhaps, but not yet waited for.
+        None => status(cx, outer).map_or(0, |peer| peer.pid),
     }
 }
 
