@@ -1,6 +1,7 @@
 //! Data calls on a descriptor. They pass unless they are to be mediated; then the number is looked up and the kernel runs them.
 
 use super::{Ctx, Outcome, SysResult};
+use crate::abi::Errno;
 use crate::guest::{Fd, UserIn, UserOut};
 
 /// See read(2).
@@ -22,13 +23,19 @@ pub fn lseek(cx: &Ctx<'_>, fd: Fd, _offset: i64, _whence: i32) -> SysResult {
 }
 
 /// See pread64(2).
-pub fn pread64(cx: &Ctx<'_>, fd: Fd, _buf: UserOut, _count: usize, _offset: i64) -> SysResult {
+pub fn pread64(cx: &Ctx<'_>, fd: Fd, _buf: UserOut, _count: usize, offset: i64) -> SysResult {
+    if offset < 0 {
+        return Err(Errno::EINVAL);
+    }
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
 }
 
 /// See pwrite64(2).
-pub fn pwrite64(cx: &Ctx<'_>, fd: Fd, _buf: UserIn, _count: usize, _offset: i64) -> SysResult {
+pub fn pwrite64(cx: &Ctx<'_>, fd: Fd, _buf: UserIn, _count: usize, offset: i64) -> SysResult {
+    if offset < 0 {
+        return Err(Errno::EINVAL);
+    }
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
 }
@@ -46,8 +53,8 @@ pub fn writev(cx: &Ctx<'_>, fd: Fd, _iov: UserIn, _iovcnt: i32) -> SysResult {
 }
 
 /// See flock(2).
-pub fn flock(cx: &Ctx<'_>, fd: Fd, _op: i32) -> SysResult {
-    cx.descriptor(fd)?;
+pub fn flock(_cx: &Ctx<'_>, _fd: Fd, _op: i32) -> SysResult {
+    // Linux looks at the operation first; the kernel holds nothing here that the virtual table does not.
     Ok(Outcome::Continue)
 }
 
@@ -64,7 +71,10 @@ pub fn fdatasync(cx: &Ctx<'_>, fd: Fd) -> SysResult {
 }
 
 /// See ftruncate(2).
-pub fn ftruncate(cx: &Ctx<'_>, fd: Fd, _length: i64) -> SysResult {
+pub fn ftruncate(cx: &Ctx<'_>, fd: Fd, length: i64) -> SysResult {
+    if length < 0 {
+        return Err(Errno::EINVAL);
+    }
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
 }
@@ -111,9 +121,12 @@ pub fn preadv(
     fd: Fd,
     _iov: UserIn,
     _iovcnt: i32,
-    _pos_l: u64,
+    pos_l: u64,
     _pos_h: u64,
 ) -> SysResult {
+    if pos_l.cast_signed() < 0 {
+        return Err(Errno::EINVAL);
+    }
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
 }
@@ -124,9 +137,12 @@ pub fn pwritev(
     fd: Fd,
     _iov: UserIn,
     _iovcnt: i32,
-    _pos_l: u64,
+    pos_l: u64,
     _pos_h: u64,
 ) -> SysResult {
+    if pos_l.cast_signed() < 0 {
+        return Err(Errno::EINVAL);
+    }
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
 }
@@ -143,10 +159,13 @@ pub fn preadv2(
     fd: Fd,
     _iov: UserIn,
     _iovcnt: i32,
-    _pos_l: u64,
+    pos_l: u64,
     _pos_h: u64,
     _flags: i32,
 ) -> SysResult {
+    if pos_l.cast_signed() < -1 {
+        return Err(Errno::EINVAL);
+    }
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
 }
@@ -157,10 +176,13 @@ pub fn pwritev2(
     fd: Fd,
     _iov: UserIn,
     _iovcnt: i32,
-    _pos_l: u64,
+    pos_l: u64,
     _pos_h: u64,
     _flags: i32,
 ) -> SysResult {
+    if pos_l.cast_signed() < -1 {
+        return Err(Errno::EINVAL);
+    }
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
 }
@@ -175,4 +197,30 @@ pub fn cachestat(
 ) -> SysResult {
     cx.descriptor(fd)?;
     Ok(Outcome::Continue)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::abi::Errno;
+    use crate::posix::bench_cage::{TestCage, fails};
+
+    #[test]
+    fn a_number_that_is_not_open_is_told_in_linuxs_order() {
+        let cage = TestCage::new();
+        let below = u64::MAX - 1;
+        for (name, args, errno) in [
+            ("read", [0, 0, 1, 0], Errno::EBADF),
+            ("pread64", [0, 0, 1, 0], Errno::EBADF),
+            ("pread64", [0, 0, 1, u64::MAX], Errno::EINVAL),
+            ("pwritev", [0, 0, 1, below], Errno::EINVAL),
+            ("preadv2", [0, 0, 1, below], Errno::EINVAL),
+            ("preadv2", [0, 0, 1, u64::MAX], Errno::EBADF),
+            ("ftruncate", [0, u64::MAX, 0, 0], Errno::EINVAL),
+            ("fsync", [0, 0, 0, 0], Errno::EBADF),
+        ] {
+            assert_eq!(cage.call(name, &args), fails(errno), "{name}{args:?}");
+        }
+        assert_eq!(cage.call("eventfd", &[0]), 0);
+        assert_eq!(cage.call("read", &[0, 0, 1]), 0);
+    }
 }
