@@ -55,7 +55,7 @@ fn check(name: &str) {
     Case::new(&[&fixture.to_string_lossy()])
         .also(&["--mediate=all"])
         .on_ptrace()
-        .limit(30)
+        .limit(15)
         .check(name);
 }
 

@@ -1,7 +1,8 @@
 //! What the integration tests share: scratch directories, users, runs with a hard time limit, and a case that is run
 //! natively and caged and compared. Nothing here knows what a cage may do; the oracle is the native run.
 //!
-//! `CAGE_TRACE_TESTS=all` turns a missing prerequisite from a visible skip into a failure.
+//! `CAGE_TRACE_TESTS=all` turns a missing prerequisite from a visible skip into a failure;
+//! `CAGE_TRACE_TESTS=quick` runs a case as the tests' own user and in its first variant only.
 //! `CAGE_TRACE_PLATFORMS=hybrid,ptrace` chooses `--platform=` (default `hybrid`); the word `native` compares a second
 //! native run instead, which shows whether a case is deterministic at all.
 
@@ -19,6 +20,11 @@ pub(crate) const PLAIN_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Whether a missing prerequisite is a failure.
 pub(crate) fn must_run_all() -> bool {
     env::var("CAGE_TRACE_TESTS").is_ok_and(|value| value == "all")
+}
+
+/// Whether one user and one variant of each case will do.
+pub(crate) fn quick() -> bool {
+    env::var("CAGE_TRACE_TESTS").is_ok_and(|value| value == "quick")
 }
 
 /// Reports that `name` cannot run here because `what` is missing: fails under `CAGE_TRACE_TESTS=all`, else says so.
