@@ -250,7 +250,11 @@ impl Case {
     fn flags(&self) -> Vec<Vec<String>> {
         let mut all: Vec<Vec<String>> = Vec::new();
         for platform in platforms() {
-            for variant in self.variants.iter().take(if quick() { 1 } else { usize::MAX }) {
+            for variant in self
+                .variants
+                .iter()
+                .take(if quick() { 1 } else { usize::MAX })
+            {
                 let mut flags = variant.clone();
                 if platform == "native" {
                     flags = vec!["native".to_owned()];
