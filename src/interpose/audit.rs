@@ -58,7 +58,7 @@ struct Counts {
     signals: u64,
     cages: u64,
     threads: u64,
-    first: Option<CageId>,
+    /// How the run's first process ended.
     how: Option<Ended>,
 }
 
@@ -267,9 +267,9 @@ impl Audit {
         let process = thread.tid == thread.cage.tgid;
         {
             let mut counts = self.counts.lock();
-            counts.cages += u64::from(process);
+            // The first process has no maker here; it is counted at its end.
+            counts.cages += u64::from(process && thread.cage.parent.is_some());
             counts.threads += u64::from(!process);
-            counts.first.get_or_insert(thread.cage.id);
         }
         self.identities.forget(thread.tid);
         let mut line = self.line("clone", Instant::now());
@@ -317,8 +317,9 @@ impl Audit {
         let pid = self.identities.ended(cage);
         {
             let mut counts = self.counts.lock();
-            if counts.first == Some(cage.id) {
+            if cage.parent.is_none() {
                 counts.how = Some(how);
+                counts.cages += 1;
             }
         }
         let mut line = self.line("exit", Instant::now());

@@ -307,8 +307,8 @@ fn lives_and_the_summary() {
         (&json!(1), &json!(1))
     );
     assert_eq!(
-        (&summary["status"], &summary["lost"]),
-        (&json!(3), &json!(0))
+        (&summary["status"], &summary["lost"], &summary["cages"]),
+        (&json!(3), &json!(0), &json!(1))
     );
     assert!(bench.audit.losses().is_none());
 }

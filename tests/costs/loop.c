@@ -1,0 +1,57 @@
+/*
+ * One system call, N times: `loop NAME N`. Everything else that it does is the same for every N, so the difference
+ * between two runs is what the calls cost.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static struct stat st;
+static char byte;
+static int fd;
+
+static long stat_(void) { return syscall(SYS_newfstatat, AT_FDCWD, "/", &st, 0); }
+static long missing(void) { return syscall(SYS_access, "/no/such/file", R_OK) + 1; }
+static long refused(void) { return syscall(SYS_mount, "x", "/", "tmpfs", 0L, 0L) + 1; }
+static long unknown(void) { return syscall(0x40000000 + SYS_getpid) + 1; }
+static long read_(void) { return syscall(SYS_read, fd, &byte, 1L) - 1; }
+static long getppid_(void) { return syscall(SYS_getppid) - getppid(); }
+static long dup_close(void)
+{
+    long copy = syscall(SYS_dup, fd);
+    return copy < 0 ? copy : syscall(SYS_close, copy);
+}
+
+static const struct {
+    const char *name;
+    long (*call)(void);
+} calls[] = {
+    {"stat", stat_},       {"missing", missing}, {"refused", refused},     {"unknown", unknown},
+    {"read", read_},       {"getppid", getppid_}, {"dup_close", dup_close},
+};
+
+int main(int argc, char **argv)
+{
+    fd = open("/dev/zero", O_RDONLY);
+    if (argc != 3 || fd < 0)
+        return 2;
+    for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++) {
+        if (strcmp(calls[i].name, argv[1]) != 0)
+            continue;
+        for (long n = strtol(argv[2], NULL, 10); n > 0; n--) {
+            if (calls[i].call() != 0) {
+                fprintf(stderr, "loop: %s: %s\n", argv[1], strerror(errno));
+                return 1;
+            }
+        }
+        puts("done");
+        return 0;
+    }
+    return 2;
+}
