@@ -135,6 +135,8 @@ impl Plan {
             Action::Data(_) if self.mediate_all => Way::Trace(&[]),
             Action::Data(_) => Way::Pass,
             Action::Run(_) | Action::Shared(_) if wants.after => Way::Trace(passes),
+            // What would pass can block: a signal then means more than to a notification that nobody took.
+            Action::Run(_) if self.mediate_all && !row.passes.is_empty() => Way::Trace(passes),
             Action::Run(_) | Action::Shared(_) | Action::Fail(_) => Way::Notify(passes),
             Action::Trace(_) => Way::Trace(passes),
         }
@@ -142,6 +144,12 @@ impl Plan {
 }
 
 impl Dispatcher {
+    /// How this row reaches the dispatcher; see [`Plan::way`].
+    #[must_use]
+    pub fn way(&self, row: &Row) -> Way {
+        self.plan.way(row)
+    }
+
     /// A dispatcher for a run.
     #[must_use]
     pub fn new(kernel: Kernel, plan: Plan) -> Self {

@@ -52,6 +52,18 @@ pub struct ArgIs {
 /// What of a mediated row passes the filter after all: any of these alternatives, each all of its conditions.
 pub type Passes = &'static [&'static [ArgIs]];
 
+/// Whether a call with these arguments passes: the question that the filter answers.
+#[must_use]
+pub fn lets_through(passes: Passes, args: &[u64; 6]) -> bool {
+    let holds = |condition: &ArgIs| {
+        let value = args.get(usize::from(condition.arg)).copied();
+        value
+            .and_then(|value| u32::try_from(value).ok())
+            .is_some_and(|low| condition.values.contains(&(low & condition.mask)))
+    };
+    passes.iter().any(|all| all.iter().all(holds))
+}
+
 /// An argument: its name in the man page and its kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Arg {
@@ -127,3 +139,18 @@ macro_rules! syscalls {
     (@mark files) => { true };
 }
 pub(crate) use syscalls;
+
+#[cfg(test)]
+mod tests {
+    use super::lets_through;
+    use crate::posix::passes;
+
+    #[test]
+    fn what_passes_is_what_the_filter_lets_through() {
+        let fcntl = |op| lets_through(passes::FCNTL, &[0, op, 0, 0, 0, 0]);
+        assert!(fcntl(7) && !fcntl(0) && !fcntl(7 | 1 << 32));
+        let option = |level, name| lets_through(passes::GETSOCKOPT, &[0, level, name, 0, 0, 0]);
+        assert!(option(6, 99) && option(1, 20) && !option(1, 17) && !option(2, 20));
+        assert!(!lets_through(&[], &[0; 6]));
+    }
+}

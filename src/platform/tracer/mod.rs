@@ -17,9 +17,10 @@ use super::meter::count;
 use super::{Handover, Kind, Next, Platform, ToTracer, notifier};
 use crate::abi::wait::Ended;
 use crate::cage::{Thread, Tid};
-use crate::posix::row::Action;
+use crate::dispatch::Way;
+use crate::posix::row::lets_through;
 use crate::posix::table;
-use crate::sys::ptrace::{self, Error, Event, Resume, Stopped, Waited};
+use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
 use crate::sys::{memory, notify, signal};
 use tracee::{Phase, Tracee};
 
@@ -294,7 +295,7 @@ impl Tracer {
             // A notified call that a signal caught before anybody took it never started: it is made again, whatever the
             // handler's flags are; natively it would not have been interruptible at all.
             let mut regs = stopped.regs()?;
-            if regs.rax.cast_signed() == -ERESTARTSYS && self.is_notified(regs.orig_rax) {
+            if regs.rax.cast_signed() == -ERESTARTSYS && self.is_notified(&regs) {
                 regs.rax = (-ERESTARTNOINTR).cast_unsigned();
                 stopped.set_regs(&regs)?;
             }
@@ -309,13 +310,10 @@ impl Tracer {
         self.go_on(stopped, number)
     }
 
-    fn is_notified(&self, nr: u64) -> bool {
-        table::row(nr).is_some_and(|row| {
-            matches!(
-                row.action,
-                Action::Run(_) | Action::Shared(_) | Action::Fail(_)
-            )
-        })
+    /// Whether this call is one that the filter sends to the listener.
+    fn is_notified(&self, regs: &Regs) -> bool {
+        let way = table::row(regs.orig_rax).map(|row| self.platform.dispatcher.way(row));
+        matches!(way, Some(Way::Notify(passes)) if !lets_through(passes, &tracee::args(regs)))
     }
 
     /// The first program shows its listener.
