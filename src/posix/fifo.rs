@@ -90,34 +90,62 @@ struct Wait {
 impl Wait {
     /// Hands the FIFO over if the peer came, or sends the cage to sleep.
     fn look(self, cx: &Ctx<'_>) -> SysResult {
-        match self.end {
-            End::Reader(file) if !sys::fs::nobody_wrote(file.as_fd()) => {
-                self.wanted.grant(cx, FileKind::Pipe, file, self.label)
-            }
-            End::Writer(place) => match reopen(cx, self.wanted, &place) {
-                Ok(file) => self.wanted.grant(cx, FileKind::Pipe, file, self.label),
-                Err(Errno::ENXIO) => Self {
-                    end: End::Writer(place),
-                    ..self
-                }
-                .sleep(),
-                Err(errno) => Err(errno),
-            },
-            End::Reader(_) => self.sleep(),
+        match self.met(cx)? {
+            Met::Peer(file, wait) => wait.grant(cx, file),
+            Met::Nobody(wait) => wait.sleep(),
         }
+    }
+
+    fn met(self, cx: &Ctx<'_>) -> Result<Met, Errno> {
+        let came = match self.end {
+            End::Reader(file) if sys::fs::nobody_wrote(file.as_fd()) => Err(End::Reader(file)),
+            End::Reader(file) => Ok(file),
+            End::Writer(place) => match reopen(cx, self.wanted, &place) {
+                Err(Errno::ENXIO) => Err(End::Writer(place)),
+                opened => Ok(opened?),
+            },
+        };
+        let (wanted, label) = (self.wanted, self.label);
+        Ok(match came {
+            Ok(file) => Met::Peer(file, Granting { wanted, label }),
+            Err(end) => Met::Nobody(Self {
+                wanted,
+                label,
+                end,
+                sleep: self.sleep,
+            }),
+        })
     }
 
     fn sleep(mut self) -> SysResult {
         let args = [0, 0, self.sleep, 0, 0, 0];
         self.sleep = (self.sleep * 2).min(LAST_SLEEP);
         Ok(Outcome::Forward(Forward::new(Sysno::poll, args).then(
-            move |cx, result| {
-                if result < 0 {
-                    // A signal: open(2) restarts where its handler says so.
-                    return Err(Errno::ERESTARTSYS);
-                }
-                self.look(cx)
+            move |cx, result| match self.met(cx)? {
+                // Whoever came counts, though a signal came too.
+                Met::Peer(file, wait) => wait.grant(cx, file),
+                Met::Nobody(wait) if result >= 0 => wait.sleep(),
+                // open(2) goes on after a handler that says so.
+                Met::Nobody(_) => Err(Errno::ERESTARTSYS),
             },
         )))
+    }
+}
+
+/// What a look found.
+enum Met {
+    Peer(OwnedFd, Granting),
+    Nobody(Wait),
+}
+
+/// An open that has met its peer.
+struct Granting {
+    wanted: Wanted,
+    label: Vec<u8>,
+}
+
+impl Granting {
+    fn grant(self, cx: &Ctx<'_>, file: OwnedFd) -> SysResult {
+        self.wanted.grant(cx, FileKind::Pipe, file, self.label)
     }
 }

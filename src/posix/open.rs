@@ -154,7 +154,11 @@ impl Wanted {
         let keep = self.has(libc::O_NOFOLLOW)
             || self.flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
         let last = if keep { Last::Keep } else { Last::Follow };
-        let mut path = Path::new(cx, dirfd, bytes, last)?;
+        let mut path = if self.resolve & libc::RESOLVE_IN_ROOT == 0 {
+            Path::new(cx, dirfd, bytes, last)?
+        } else {
+            Path::rooted(cx, dirfd, bytes)?
+        };
         if self.resolve & libc::RESOLVE_NO_MAGICLINKS != 0 {
             path = path.without_magic();
         }

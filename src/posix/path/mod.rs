@@ -192,6 +192,23 @@ impl Path {
         Ok(path)
     }
 
+    /// The path below this directory, whatever it begins with, as `RESOLVE_IN_ROOT` reads it.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub(crate) fn rooted(cx: &Ctx<'_>, dirfd: DirFd, bytes: Vec<u8>) -> Result<Self, Errno> {
+        let start = Start::of(cx, dirfd, b"")?;
+        let text = CString::new(bytes).map_err(|_| Errno::ENOENT)?;
+        let path = Self {
+            start,
+            text,
+            last: Last::Follow,
+            magic: false,
+        };
+        cx.note_path(path.label());
+        Ok(path)
+    }
+
     /// Refuses magic links, as `RESOLVE_NO_MAGICLINKS` does.
     pub(crate) fn without_magic(mut self) -> Self {
         self.magic = false;
@@ -332,7 +349,10 @@ pub(crate) fn normal(path: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod looks {
     use super::*;
 
     #[test]
