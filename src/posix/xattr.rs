@@ -68,7 +68,7 @@ fn set(
     cx.guest.read_exact(at.0, &mut bytes)?;
     let path = path(cx, pathname, follow)?;
     run(cx, &path, follow, |target, follow| {
-        sys::fs::set_xattr(target.name, &xattr, &bytes, flags, follow)
+        sys::xattr::set(target.name, &xattr, &bytes, flags, follow)
     })?;
     Outcome::DONE
 }
@@ -85,7 +85,7 @@ fn get(
     let (at, size) = value;
     let (len, bytes) = run(cx, &path, follow, |target, follow| {
         let mut bytes = vec![0u8; size.min(VALUE_MAX)];
-        let len = sys::fs::get_xattr(target.name, &xattr, &mut bytes, follow)?;
+        let len = sys::xattr::get(target.name, &xattr, &mut bytes, follow)?;
         Ok((len, bytes))
     })?;
     if size > 0 {
@@ -100,7 +100,7 @@ fn list(cx: &Ctx<'_>, pathname: UserPath, list: (UserOut, usize), follow: bool) 
     let (at, size) = list;
     let (len, bytes) = run(cx, &path, follow, |target, follow| {
         let mut bytes = vec![0u8; size.min(VALUE_MAX)];
-        let len = sys::fs::list_xattr(target.name, &mut bytes, follow)?;
+        let len = sys::xattr::list(target.name, &mut bytes, follow)?;
         Ok((len, bytes))
     })?;
     if size > 0 {
@@ -114,7 +114,7 @@ fn remove(cx: &Ctx<'_>, pathname: UserPath, xattr: UserIn, follow: bool) -> SysR
     let xattr = name(cx, xattr)?;
     let path = path(cx, pathname, follow)?;
     run(cx, &path, follow, |target, follow| {
-        sys::fs::remove_xattr(target.name, &xattr, follow)
+        sys::xattr::remove(target.name, &xattr, follow)
     })?;
     Outcome::DONE
 }
