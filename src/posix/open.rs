@@ -166,15 +166,12 @@ impl Wanted {
         let ruled = self.resolve & !(libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_CACHED) != 0;
         if ruled || !path.means_caller() {
             match self.open_target(cx, &path.whole(cx)) {
-                Ok(file) => match self.opened(cx, file, path.label(), !ruled)? {
-                    Some(outcome) => return Ok(outcome),
-                    None => {}
-                },
-                Err(Errno::ENXIO) => {
-                    if let Some(outcome) = self.absent(cx, &path.whole(cx), path.label())? {
+                Ok(file) => {
+                    if let Some(outcome) = self.opened(cx, file, path.label(), !ruled)? {
                         return Ok(outcome);
                     }
                 }
+                Err(Errno::ENXIO) => return self.absent(cx, &path.whole(cx), path.label()),
                 Err(errno) if !ruled && path.may_be_virtual(cx, errno) => {}
                 Err(errno) => return Err(errno),
             }
@@ -215,12 +212,8 @@ impl Wanted {
             return self.open_reached(cx, &seen, label);
         }
         match self.open_target(cx, &target) {
-            Ok(file) => self
-                .opened(cx, file, label, false)?
-                .map_or(Err(Errno::ELOOP), Ok),
-            Err(Errno::ENXIO) => self
-                .absent(cx, &target, label)?
-                .map_or(Err(Errno::ENXIO), Ok),
+            Ok(file) => self.opened(cx, file, label, false)?.ok_or(Errno::ELOOP),
+            Err(Errno::ENXIO) => self.absent(cx, &target, label),
             Err(errno) => Err(errno),
         }
     }
@@ -345,12 +338,7 @@ impl Wanted {
     }
 
     /// What `ENXIO` meant: a FIFO without a reader, or `/dev/tty` where the supervisor has no terminal.
-    fn absent(
-        self,
-        cx: &Ctx<'_>,
-        target: &Target<'_>,
-        label: Vec<u8>,
-    ) -> Result<Option<Outcome>, Errno> {
+    fn absent(self, cx: &Ctx<'_>, target: &Target<'_>, label: Vec<u8>) -> SysResult {
         let mut how = OpenHow {
             flags: u64::from(
                 (libc::O_PATH | libc::O_CLOEXEC | (self.flags & libc::O_NOFOLLOW)).cast_unsigned(),
@@ -364,8 +352,8 @@ impl Wanted {
         let place = sys::fs::open(target.dir, target.name, how)?;
         let stat: Stat = sys::fs::fstat(place.as_fd())?;
         match stat.kind() {
-            libc::S_IFIFO => fifo::without_reader(cx, self, place, label).map(Some),
-            libc::S_IFCHR if tty::is_alias(&stat) => tty::open(cx, self, label).map(Some),
+            libc::S_IFIFO => fifo::without_reader(cx, self, place, label),
+            libc::S_IFCHR if tty::is_alias(&stat) => tty::open(cx, self, label),
             _ => Err(Errno::ENXIO),
         }
     }
