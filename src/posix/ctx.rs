@@ -9,7 +9,9 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::abi::Errno;
-use crate::cage::{Cage, CageTable, Descriptor, FileKind, Files, FsContext, OpenFile, Thread};
+use crate::cage::{
+    Cage, CageTable, Change, Descriptor, FileKind, Files, Frozen, FsContext, OpenFile, Thread,
+};
 use crate::guest::{Fd, Guest};
 
 /// A file that the platform puts into the cage's kernel table before the call returns.
@@ -53,6 +55,7 @@ pub struct Ctx<'a> {
     /// Ends this thread's forwarded call, so that its hook looks again; for handlers whose wait stands in for another.
     pub poke: Option<Arc<dyn Fn() + Send + Sync>>,
     installs: RefCell<Vec<Install>>,
+    change: RefCell<Option<Change>>,
 }
 
 impl Debug for Ctx<'_> {
@@ -82,7 +85,25 @@ impl<'a> Ctx<'a> {
             args,
             poke: None,
             installs: RefCell::default(),
+            change: RefCell::default(),
         }
+    }
+
+    /// Begins a change of the descriptor table, for a call that changes it only where something came (accept, a
+    /// message with descriptors): its row is not marked, or it would hold up forks while it waits.
+    ///
+    /// # Errors
+    /// [`Frozen`] while the kernel copies the table: try again a little later.
+    pub fn begin_change(&self) -> Result<(), Frozen> {
+        let change = self.files().begin_change()?;
+        self.change.replace(Some(change));
+        Ok(())
+    }
+
+    /// The change that the handler began: it ends when the platform has carried the outcome out.
+    #[must_use]
+    pub fn take_change(&self) -> Option<Change> {
+        self.change.take()
     }
 
     /// The calling cage.

@@ -114,6 +114,8 @@ impl Tracer {
         result: SysResult,
         change: Option<Change>,
     ) -> Result<(), Error> {
+        let begun = cx.take_change();
+        let change = change.or(begun);
         let (handled, value) = match result {
             Ok(Outcome::Emulated(value)) => (Handled::Virtual, value.cast_signed()),
             Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw())),

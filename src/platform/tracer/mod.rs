@@ -7,9 +7,10 @@ mod jobs;
 mod lives;
 mod script;
 mod tracee;
+mod unseen;
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,7 @@ use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
 use crate::sys::{memory, notify, signal};
 use tracee::{Phase, Tracee};
 
+const EINTR: i64 = 4;
 const ERESTARTSYS: i64 = 512;
 const ERESTARTNOINTR: i64 = 513;
 
@@ -175,7 +177,6 @@ impl Tracer {
             None => Err(Error::Gone(tid)),
         };
         if let Some(listener) = self.platform.listener.get() {
-            use std::os::fd::AsFd;
             // The thread stops on its way back to the cage's code: the interrupt is pending already.
             let _ = notify::send(
                 listener.as_fd(),
@@ -300,6 +301,16 @@ impl Tracer {
                 stopped.set_regs(&regs)?;
             }
         }
+        let kernel = &self.platform.dispatcher.kernel;
+        let regs = stopped.regs()?;
+        if regs.rax.cast_signed() == -EINTR
+            && regs.orig_rax.cast_signed() >= 0
+            && unseen::is_unseen(kernel.host_proc.as_fd(), stopped.tid(), number)
+        {
+            let mut regs = regs;
+            regs.rax = (-ERESTARTNOINTR).cast_unsigned();
+            stopped.set_regs(&regs)?;
+        }
         thread.settle();
         self.platform
             .dispatcher
@@ -321,13 +332,10 @@ impl Tracer {
         let tid = stopped.tid();
         let mut regs = stopped.regs()?;
         if self.platform.kind == Kind::Hybrid {
-            let taken = memory::pidfd_open(tid).and_then(|pidfd| {
-                use std::os::fd::AsFd;
-                memory::pidfd_getfd(pidfd.as_fd(), listener)
-            });
+            let taken = memory::pidfd_open(tid)
+                .and_then(|pidfd| memory::pidfd_getfd(pidfd.as_fd(), listener));
             match taken {
                 Ok(fd) => {
-                    use std::os::fd::AsFd;
                     notify::prefer_sync_wake_up(fd.as_fd());
                     let _ = self.platform.listener.set(fd);
                     if let Err(error) = notifier::start(&self.platform) {

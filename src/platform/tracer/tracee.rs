@@ -37,8 +37,9 @@ impl Entry {
     pub(super) fn with_result(&self, value: i64) -> Regs {
         let mut regs = self.regs;
         regs.rax = value.cast_unsigned();
-        // A restart of the call, where the result asks for one, is the cage's own call again.
-        regs.orig_rax = if (-516..=-512).contains(&value) {
+        // A restart of the call, where the result asks for one or a signal turns out to be ignored, is the cage's own
+        // call again.
+        regs.orig_rax = if (-516..=-512).contains(&value) || value == -4 {
             self.call.nr
         } else {
             u64::MAX

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::create::{has_room, label};
-use super::wait::Wait;
+use super::wait::{Wait, pause};
 use super::{address, lookup};
 use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
@@ -48,6 +48,9 @@ pub fn accept4(cx: &Ctx<'_>, sockfd: Fd, addr: UserOut, addrlen: Addr, flags: i3
 }
 
 fn attempt(cx: &Ctx<'_>, request: Request, file: Arc<OpenFile>, wait: Option<Wait>) -> SysResult {
+    if cx.begin_change().is_err() {
+        return pause(0, move |cx| attempt(cx, request, file, wait));
+    }
     let borrowed = cx.guest.borrow_file(request.listener.0)?;
     let listener = borrowed.as_fd();
     // One that does not listen fails at once, and poll may say nothing of it.
@@ -77,5 +80,6 @@ fn attempt(cx: &Ctx<'_>, request: Request, file: Arc<OpenFile>, wait: Option<Wai
             Wait::new(request.listener, Arc::clone(&file), libc::POLLIN, patience)
         }
     };
+    drop(cx.take_change());
     wait.forward(0, move |cx, wait| attempt(cx, request, file, Some(wait)))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::{self, Room};
-use super::wait::Wait;
+use super::wait::{Wait, pause};
 use super::{MAX_IOV, MSG_CMSG_COMPAT, address, lookup};
 use crate::abi::Errno;
 use crate::abi::layout::{Iovec, Msghdr, Timespec};
@@ -193,6 +193,9 @@ pub fn recvmsg(cx: &Ctx<'_>, sockfd: Fd, msg: Addr, flags: i32) -> SysResult {
 
 impl One {
     fn attempt(mut self, cx: &Ctx<'_>, wait: Option<Wait>) -> SysResult {
+        if cx.begin_change().is_err() {
+            return pause(self.done as u64, move |cx| self.attempt(cx, wait));
+        }
         let borrowed = cx.guest.borrow_file(self.sockfd.0)?;
         let socket = borrowed.as_fd();
         loop {
@@ -218,6 +221,7 @@ impl One {
             return self.end(Errno::EAGAIN);
         }
         let wait = wait_for(self.sockfd, &self.file, socket, wait)?;
+        drop(cx.take_change());
         wait.forward(self.done as u64, move |cx, wait| {
             self.attempt(cx, Some(wait))
         })
@@ -284,6 +288,9 @@ pub fn recvmmsg(
 
 impl Many {
     fn attempt(mut self, cx: &Ctx<'_>, mut wait: Option<Wait>) -> SysResult {
+        if cx.begin_change().is_err() {
+            return pause(self.got, move |cx| self.attempt(cx, wait));
+        }
         let borrowed = cx.guest.borrow_file(self.sockfd.0)?;
         let socket = borrowed.as_fd();
         while self.got < self.count {
@@ -296,6 +303,7 @@ impl Many {
                 Ok(false) => break,
                 Err(Errno::EAGAIN | Errno::EINTR) if waits(socket, self.flags)? => {
                     let wait = wait_for(self.sockfd, &self.file, socket, wait)?;
+                    drop(cx.take_change());
                     return wait.forward(self.got, move |cx, wait| self.attempt(cx, Some(wait)));
                 }
                 Err(_) if self.got > 0 => break,
