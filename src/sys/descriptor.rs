@@ -113,9 +113,22 @@ pub fn pty_number(master: BorrowedFd<'_>) -> Result<u32, Errno> {
 /// Those of ioctl(2).
 pub fn pty_peer(master: BorrowedFd<'_>, flags: i32) -> Result<OwnedFd, Errno> {
     // Opened by us without O_NOCTTY it could become our own controlling terminal.
-    let flags = flags | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // This open keeps O_CLOEXEC among the file's status flags, where the cage would see it: only the cage's own goes
+    // along, and ours is set afterwards.
+    let flags = flags | libc::O_NOCTTY;
     // SAFETY: TIOCGPTPEER takes open flags, not a pointer.
-    owned(unsafe { syscall!(Sysno::ioctl, master.as_raw_fd(), libc::TIOCGPTPEER, flags) })
+    let peer =
+        owned(unsafe { syscall!(Sysno::ioctl, master.as_raw_fd(), libc::TIOCGPTPEER, flags) })?;
+    // SAFETY: F_SETFD takes two numbers and touches no memory.
+    unsafe {
+        syscall!(
+            Sysno::fcntl,
+            peer.as_raw_fd(),
+            libc::F_SETFD,
+            libc::FD_CLOEXEC
+        )
+    }?;
+    Ok(peer)
 }
 
 /// prlimit(2): sets a limit of a process where one is given, and says what it was.

@@ -18,7 +18,7 @@ def session(script, keys):
     os.close(fd); return out, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(session("stty size; tty >/dev/null && echo tty; test -t 0 && echo < /dev/tty yes; echo to the terminal >/dev/tty", b""))
 print(session("trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep .05; done", b"\x03"))
-print(session("echo ready; cat; echo eof", b"line\n\x04")); print(session("echo ready; stty -echo; read x; echo \"<$x>\"", b"quiet\n"))
+print(session("echo ready; cat; echo eof", b"line\n\x04")); print(session("stty -echo; echo ready; read x; echo \"<$x>\"", b"quiet\n"))
 p = os.fork()
 if not p:
     os.setsid()
