@@ -155,9 +155,10 @@ impl Platform {
     }
 }
 
-/// Whether two installs can be made by a notification: the kernel refuses `O_PATH` files there.
+/// Whether installs can be made by a notification: the kernel refuses `O_PATH` files there, and a terminal is taken by
+/// the thread itself.
 fn all_addable(installs: &[Install]) -> bool {
-    installs
-        .iter()
-        .all(|install| !crate::sys::descriptor_flags::is_path(&install.file))
+    installs.iter().all(|install| {
+        !install.controlling && !crate::sys::descriptor_flags::is_path(&install.file)
+    })
 }

@@ -187,7 +187,10 @@ fn add_all(
     installs: Vec<Install>,
 ) -> Result<(), Errno> {
     let numbers: Vec<i32> = installs.iter().map(|install| install.fd).collect();
-    for Install { fd, file, cloexec } in installs {
+    for Install {
+        fd, file, cloexec, ..
+    } in installs
+    {
         if let Err(errno) = notify::add_file(listener, id, &file, fd, cloexec) {
             numbers.into_iter().for_each(|fd| cx.undo_install(fd));
             return Err(errno);

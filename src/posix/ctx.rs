@@ -23,6 +23,8 @@ pub struct Install {
     pub file: OwnedFd,
     /// Close-on-exec.
     pub cloexec: bool,
+    /// A terminal that becomes its session's controlling one, if it can.
+    pub controlling: bool,
 }
 
 /// What all handlers of a run share.
@@ -193,9 +195,20 @@ impl<'a> Ctx<'a> {
         cloexec: bool,
     ) {
         if let Some(file) = host {
-            self.installs
-                .borrow_mut()
-                .push(Install { fd, file, cloexec });
+            self.installs.borrow_mut().push(Install {
+                fd,
+                file,
+                cloexec,
+                controlling: false,
+            });
+        }
+    }
+
+    /// The terminal that goes to this number becomes the session's controlling one, where tty(4) says so: the platform
+    /// asks for it in the caller.
+    pub fn acquire_terminal(&self, fd: i32) {
+        for install in self.installs.borrow_mut().iter_mut() {
+            install.controlling |= install.fd == fd;
         }
     }
 

@@ -87,8 +87,11 @@ fn judge(cx: &Ctx<'_>, place: &OwnedFd, relative: &mut bool) -> Result<(u64, u64
     for _ in 0..=DEPTH {
         let file = owned.as_ref().unwrap_or(place);
         let stat = nix::sys::stat::fstat(file).map_err(errno)?;
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
-            return Err(Errno::EACCES);
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG => {}
+            // Kept, not followed: the caller asked for no link in the last place.
+            libc::S_IFLNK => return Err(Errno::ELOOP),
+            _ => return Err(Errno::EACCES),
         }
         sys::exec::may_execute(file.as_fd())?;
         let head = head_of(cx, file.as_fd())?;

@@ -291,7 +291,7 @@ impl Wanted {
                     return tty::open(cx, self, label).map(Some);
                 }
                 if sys::fs::is_terminal(file.as_fd()) {
-                    return self.grant(cx, FileKind::Terminal, file, label).map(Some);
+                    return self.grant_terminal(cx, file, label).map(Some);
                 }
                 FileKind::File
             }
@@ -319,6 +319,20 @@ impl Wanted {
         self.settle_flags(&file)?;
         let open = OpenFile::new(kind, label);
         Outcome::value(cx.open_lowest(open, file, self.cloexec())?)
+    }
+
+    /// Hands a terminal to the cage; a session leader without one takes it, unless it said `O_NOCTTY` (tty(4)).
+    fn grant_terminal(self, cx: &Ctx<'_>, file: OwnedFd, label: Vec<u8>) -> SysResult {
+        let takes = !self.has(libc::O_NOCTTY)
+            && self.flags & libc::O_ACCMODE != libc::O_WRONLY
+            && tty::wants_terminal(cx);
+        let outcome = self.grant(cx, FileKind::Terminal, file, label)?;
+        if let (true, Outcome::Emulated(fd)) = (takes, &outcome)
+            && let Ok(fd) = i32::try_from(*fd)
+        {
+            cx.acquire_terminal(fd);
+        }
+        Ok(outcome)
     }
 
     /// Hands a directory or a place to the cage and keeps a copy: names start there.

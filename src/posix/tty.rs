@@ -21,8 +21,21 @@ pub(super) fn is_alias(stat: &Stat) -> bool {
     (libc::major(stat.rdev), libc::minor(stat.rdev)) == ALIAS
 }
 
-/// The device number of the calling process's controlling terminal, 0 for none, out of /proc/PID/stat.
-fn controlling(cx: &Ctx<'_>) -> Option<u64> {
+/// What /proc/PID/stat tells of a process and its terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    /// The session, as the host counts.
+    session: i32,
+    /// The device number of its controlling terminal, 0 for none.
+    terminal: u64,
+}
+
+/// Whether a terminal that the calling process opens becomes its controlling one: it leads a session that has none.
+pub(super) fn wants_terminal(cx: &Ctx<'_>) -> bool {
+    standing(cx).is_some_and(|own| own.session == cx.cage().tgid.0 && own.terminal == 0)
+}
+
+fn standing(cx: &Ctx<'_>) -> Option<Standing> {
     let name = CString::new(format!("{}/stat", cx.cage().tgid.0)).ok()?;
     let how = OpenHow {
         flags: u64::from((libc::O_RDONLY | libc::O_CLOEXEC).cast_unsigned()),
@@ -38,13 +51,17 @@ fn controlling(cx: &Ctx<'_>) -> Option<u64> {
 }
 
 /// The name in parentheses may hold anything, so the fields are counted from its end.
-fn parse(text: &[u8]) -> Option<u64> {
+fn parse(text: &[u8]) -> Option<Standing> {
     let end = text.iter().rposition(|&b| b == b')')?;
     let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    let number = rest.split_ascii_whitespace().nth(4)?.parse::<i32>().ok()?;
-    let number = number.cast_unsigned();
+    let mut fields = rest.split_ascii_whitespace().skip(3);
+    let session = fields.next()?.parse().ok()?;
+    let number = fields.next()?.parse::<i32>().ok()?.cast_unsigned();
     let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
-    Some(libc::makedev((number >> 8) & 0xfff, minor))
+    Some(Standing {
+        session,
+        terminal: libc::makedev((number >> 8) & 0xfff, minor),
+    })
 }
 
 /// Opens the calling session's terminal.
@@ -52,7 +69,7 @@ fn parse(text: &[u8]) -> Option<u64> {
 /// # Errors
 /// `ENXIO` where it has none.
 pub(super) fn open(cx: &Ctx<'_>, wanted: Wanted, label: Vec<u8>) -> SysResult {
-    let terminal = controlling(cx).ok_or(Errno::ENXIO)?;
+    let terminal = standing(cx).ok_or(Errno::ENXIO)?.terminal;
     if terminal == 0 {
         return Err(Errno::ENXIO);
     }
@@ -97,8 +114,12 @@ mod tests {
     fn the_terminal_is_read_out_of_stat_whatever_the_name() {
         let text = b"42 (a) b ) S 1 42 40 34816 42 4194560 1 0";
         let own = parse(text).unwrap();
-        assert_eq!((libc::major(own), libc::minor(own)), (136, 0));
+        assert_eq!(
+            (libc::major(own.terminal), libc::minor(own.terminal)),
+            (136, 0)
+        );
         assert_eq!(parse(b"42 nothing"), None);
-        assert_eq!(parse(b"7 (sh) S 1 7 7 0 -1 0"), Some(0));
+        let none = parse(b"7 (sh) S 1 7 7 0 -1 0").unwrap();
+        assert_eq!((none.session, none.terminal), (7, 0));
     }
 }

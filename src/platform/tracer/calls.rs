@@ -211,8 +211,14 @@ impl Tracer {
         // The script holds the table still by itself.
         drop(change);
         let numbers = installs.iter().map(|install| install.fd).collect();
+        let terminals: Vec<i32> = installs
+            .iter()
+            .filter(|install| install.controlling)
+            .map(|install| install.fd)
+            .collect();
         let mut jobs = vec![Job::map_writable()];
         jobs.extend(installs.into_iter().map(Job::receive));
+        jobs.extend(terminals.into_iter().map(Job::take_terminal));
         self.begin(
             stopped,
             Box::new(Script::new(

@@ -42,6 +42,7 @@ enum Work {
     Receive { file: Arc<OwnedFd>, place: Place },
     Chdir { path: Vec<u8> },
     Close(i32),
+    TakeTerminal(i32),
 }
 
 /// A job under way.
@@ -124,6 +125,11 @@ impl Job {
         Self::new(Work::Chdir { path })
     }
 
+    /// Makes a terminal the session's controlling one; where that cannot be, nothing changes.
+    pub(super) fn take_terminal(number: i32) -> Self {
+        Self::new(Work::TakeTerminal(number))
+    }
+
     /// Closes a number.
     pub(super) fn close(number: i32) -> Self {
         Self::new(Work::Close(number))
@@ -165,6 +171,13 @@ impl Job {
             },
             Work::Close(fd) => match stage {
                 0 => Ok(Step::Call(nr(Sysno::close), [number(*fd), 0, 0, 0, 0, 0])),
+                _ => Ok(Step::Done(None)),
+            },
+            Work::TakeTerminal(fd) => match stage {
+                0 => Ok(Step::Call(
+                    nr(Sysno::ioctl),
+                    [number(*fd), libc::TIOCSCTTY, 0, 0, 0, 0],
+                )),
                 _ => Ok(Step::Done(None)),
             },
             Work::Chdir { path } => {
