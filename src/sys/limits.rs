@@ -45,3 +45,50 @@ pub fn raise_own_nofile() {
         }
     }
 }
+
+/// More numbers than a process's soft `RLIMIT_NOFILE` allows it, for as long as this lives: for descriptors that are
+/// about only between two stops. The hard limit stays.
+#[derive(Debug)]
+pub struct MoreNumbers {
+    pid: i32,
+    old: libc::rlimit64,
+}
+
+impl MoreNumbers {
+    /// Lends `count` numbers to a process; `None` where its hard limit forbids it.
+    #[must_use]
+    pub fn lend(pid: i32, count: u64) -> Option<Self> {
+        let mut old = libc::rlimit64 {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: both structures are live; the first call only reads the limit, the second only sets it.
+        let lent = unsafe {
+            libc::prlimit64(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old) == 0 && {
+                let mut new = old;
+                new.rlim_cur = old.rlim_cur.saturating_add(count).min(old.rlim_max);
+                libc::prlimit64(
+                    pid,
+                    libc::RLIMIT_NOFILE,
+                    &raw const new,
+                    std::ptr::null_mut(),
+                ) == 0
+            }
+        };
+        lent.then_some(Self { pid, old })
+    }
+}
+
+impl Drop for MoreNumbers {
+    fn drop(&mut self) {
+        // SAFETY: the structure is live; a process that is gone needs no limit.
+        unsafe {
+            libc::prlimit64(
+                self.pid,
+                libc::RLIMIT_NOFILE,
+                &raw const self.old,
+                std::ptr::null_mut(),
+            )
+        };
+    }
+}

@@ -13,8 +13,12 @@ use super::tracee::{At, Entry, Freeze, Phase};
 use crate::abi::Errno;
 use crate::interpose::Handled;
 use crate::posix::{Forward, Role};
+use crate::sys::limits::MoreNumbers;
 use crate::sys::ptrace::{Error, Resume, Stopped};
 use crate::sys::signal;
+
+/// How many descriptors a job has about at a time.
+const JOB_NUMBERS: u64 = 3;
 
 /// What a script leads to.
 pub(super) enum After {
@@ -60,6 +64,7 @@ pub(super) struct Script {
     entering: bool,
     still: Option<Freeze>,
     lent: Option<i32>,
+    numbers: Option<MoreNumbers>,
 }
 
 impl Script {
@@ -72,6 +77,7 @@ impl Script {
             entering: false,
             still: None,
             lent: None,
+            numbers: None,
         }
     }
 }
@@ -134,6 +140,9 @@ impl Tracer {
                     return Ok(());
                 }
             }
+        }
+        if script.jobs.iter().any(Job::needs_still_table) {
+            script.numbers = MoreNumbers::lend(thread.cage.tgid.0, JOB_NUMBERS);
         }
         script.mask = Some(stopped.signal_mask()?);
         stopped.set_signal_mask(u64::MAX)?;
@@ -229,9 +238,10 @@ impl Tracer {
             mask,
             still,
             lent,
+            numbers,
             ..
         } = script;
-        drop(still);
+        drop((still, numbers));
         let failed = match after {
             After::Run {
                 mut forward,
