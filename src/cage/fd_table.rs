@@ -43,6 +43,9 @@ pub struct FdTable {
     closing: Vec<(i32, Tid)>,
     /// Numbers handed out here whose file may not be in the kernel's table yet, and the thread that asked.
     arriving: Vec<(i32, Tid)>,
+    /// Numbers that were being closed when the kernel began to copy its table: the copy may hold them, though the
+    /// closes have run since.
+    copied_closing: Vec<i32>,
 }
 
 impl FdTable {
@@ -164,13 +167,15 @@ impl FdTable {
         self.arriving.retain(|&(_, by)| by != tid);
     }
 
-    /// Takes the numbers whose close may not have run: a child or a new image closes them before it runs.
+    /// Takes the numbers whose close may not have run when the kernel copied its table: a child or a new image closes
+    /// them before it runs.
     pub fn take_closing(&mut self) -> Vec<i32> {
         self.arriving.clear();
-        std::mem::take(&mut self.closing)
-            .into_iter()
-            .map(|(fd, _)| fd)
-            .collect()
+        let mut numbers = std::mem::take(&mut self.copied_closing);
+        numbers.extend(self.closing.drain(..).map(|(fd, _)| fd));
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
     }
 
     /// Keeps only what survives an exec.
@@ -296,6 +301,8 @@ impl Files {
             return Err(Busy);
         }
         inner.frozen = true;
+        let closing = inner.table.closing.iter().map(|&(fd, _)| fd).collect();
+        inner.table.copied_closing = closing;
         Ok(())
     }
 
@@ -304,6 +311,7 @@ impl Files {
         let wake = {
             let mut inner = self.0.lock();
             inner.frozen = false;
+            inner.table.copied_closing.clear();
             std::mem::take(&mut inner.waiters)
         };
         wake.into_iter().for_each(|waker| waker());
@@ -416,5 +424,21 @@ mod tests {
         assert!(files.begin_change().is_err());
         files.thaw();
         assert!(files.begin_change().is_ok());
+    }
+
+    #[test]
+    fn a_close_that_ends_while_the_kernel_copies_is_still_undone_in_the_copy() {
+        let mut table = FdTable::default();
+        for _ in 0..2 {
+            table.insert_lowest(0, 100, descriptor(), |_| true).unwrap();
+        }
+        let files = Files::new(table);
+        files.lock().remove(1).unwrap();
+        files.lock().mark_closing(1, Tid(9));
+        files.freeze().unwrap();
+        files.lock().settle(Tid(9));
+        assert_eq!(files.copy().take_closing(), vec![1]);
+        files.thaw();
+        assert!(files.copy().take_closing().is_empty());
     }
 }
