@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use harness::case::Case;
+use harness::process::compile;
 use harness::scratch::Installed;
 use harness::{program, skip};
 
@@ -30,18 +31,12 @@ fn build(name: &str) -> PathBuf {
         return target;
     }
     fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("mkdir {}: {e}", folder.display()));
-    let output = Command::new("gcc")
-        .args(["-O1", "-Wall", "-Werror", "-pthread", "-std=gnu11", "-o"])
-        .arg(&target)
-        .arg(&source)
-        .arg("-lrt")
-        .output()
-        .unwrap_or_else(|e| panic!("run gcc: {e}"));
-    assert!(
-        output.status.success(),
-        "gcc cannot build {}:\n{}",
-        source.display(),
-        String::from_utf8_lossy(&output.stderr)
+    compile(
+        Command::new("gcc")
+            .args(["-O1", "-Wall", "-Werror", "-pthread", "-std=gnu11", "-o"])
+            .arg(&target)
+            .arg(&source)
+            .arg("-lrt"),
     );
     target
 }

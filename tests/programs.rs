@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use harness::case::Case;
+use harness::process::compile;
 use harness::scratch::Installed;
 
 /// Where there is a distribution's python it is this one; a version manager's may lie in somebody's home.
@@ -56,17 +57,12 @@ fn rust_program() -> Case {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/threads.rs");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rust-threads");
     let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let output =
-        Command::new(env::var_os("RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from))
+    let rustc = env::var_os("RUSTC").map_or_else(|| PathBuf::from("rustc"), PathBuf::from);
+    compile(
+        Command::new(rustc)
             .args(["--edition=2024", "-O", "-o"])
             .arg(&target)
-            .arg(&source)
-            .output()
-            .unwrap_or_else(|e| panic!("run rustc: {e}"));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+            .arg(&source),
     );
     let program = Installed::get().add(&target);
     Case::new(&[&program.to_string_lossy()])

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,41 @@ use super::scratch::Produced;
 
 /// More than this of a stream is read but not kept.
 const KEPT: usize = 8 << 20;
+
+/// Between the fork and the exec of a child it holds a copy of every descriptor of ours, and a program that somebody has
+/// open for writing cannot be executed: so nobody starts anything while a program is being written.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Writes a program by `write` while no child is being started.
+pub(crate) fn while_nothing_starts<T>(write: impl FnOnce() -> T) -> T {
+    let _alone = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    write()
+}
+
+fn spawn(command: &mut Command) -> Child {
+    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    command
+        .spawn()
+        .unwrap_or_else(|e| panic!("start {}: {e}", command.get_program().display()))
+}
+
+/// Runs a compiler and fails with what it said, unless it succeeds.
+pub(crate) fn compile(command: &mut Command) {
+    let child = spawn(
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let output = child
+        .wait_with_output()
+        .unwrap_or_else(|e| panic!("wait for a compiler: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?}:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
 
 /// How long the pipes may stay open after the child's end.
 const LINGER: Duration = Duration::from_secs(10);
@@ -126,9 +161,7 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("start {}: {e}", command.get_program().display()));
+        let mut child = spawn(&mut command);
         if let Some(mut pipe) = child.stdin.take() {
             let bytes = stdin.to_vec();
             // A program that does not read all of its input is no failure.

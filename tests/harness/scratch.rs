@@ -11,6 +11,8 @@ use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use super::process::while_nothing_starts;
+
 /// Contents up to this size are compared and shown as they are; longer ones by length and hash.
 const SHOWN: usize = 16 << 10;
 
@@ -115,7 +117,8 @@ impl Scratch {
                 self.user.give(&parent);
             }
         }
-        fs::write(&path, content).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+        while_nothing_starts(|| fs::write(&path, content))
+            .unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
         fs::set_permissions(&path, Permissions::from_mode(mode))
             .unwrap_or_else(|e| panic!("chmod {}: {e}", path.display()));
         self.user.give(&path);
@@ -285,7 +288,7 @@ impl Installed {
             .unwrap_or_else(|| panic!("{} has no file name", program.display()));
         let target = self.scratch.path().join(name);
         if !target.exists() {
-            fs::copy(program, &target)
+            while_nothing_starts(|| fs::copy(program, &target))
                 .unwrap_or_else(|e| panic!("copy {}: {e}", program.display()));
             fs::set_permissions(&target, Permissions::from_mode(0o755))
                 .unwrap_or_else(|e| panic!("chmod {}: {e}", target.display()));
