@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cage_trace::cage::{
-    Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Thread, Tid,
+    Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Pairs, Thread, Tid,
 };
 use cage_trace::dispatch::{Answer, Dispatcher, Plan};
 use cage_trace::guest::{GuestMemory, Ram};
@@ -58,6 +58,7 @@ impl Bench {
             host_proc: place("/proc"),
             root: place("/"),
             private_mounts: HashSet::new(),
+            pairs: Pairs::default(),
             host_root: false,
         };
         let ram = Ram::new(BASE, 0x10000);

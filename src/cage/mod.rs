@@ -4,11 +4,13 @@
 mod fd_table;
 mod fs_context;
 mod open_file;
+mod pairs;
 mod table;
 mod thread;
 
 pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Frozen, Waker};
 pub use fs_context::FsContext;
 pub use open_file::{FileKind, OpenFile, Peer};
+pub use pairs::Pairs;
 pub use table::{CageTable, Lineage, Sharing};
 pub use thread::{Armed, Cage, CageId, Counters, Pretence, Thread, Tid};

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use super::row::{Action, Row};
 use super::{Ctx, Kernel, Outcome, SysResult, table};
 use crate::cage::{
-    Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Sharing, Thread, Tid,
+    Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Pairs, Sharing, Thread, Tid,
 };
 use crate::guest::{Guest, GuestMemory, Ram};
 
@@ -80,6 +80,7 @@ impl TestCage {
             host_proc: o_path(Path::new("/proc")),
             root: o_path(Path::new("/")),
             private_mounts: HashSet::new(),
+            pairs: Pairs::default(),
             host_root: nix::unistd::geteuid().is_root(),
         };
         Self {

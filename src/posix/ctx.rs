@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 
 use crate::abi::Errno;
 use crate::cage::{
-    Cage, CageTable, Change, Descriptor, FileKind, Files, Frozen, FsContext, OpenFile, Thread,
+    Cage, CageTable, Change, Descriptor, FileKind, Files, Frozen, FsContext, OpenFile, Pairs,
+    Thread,
 };
 use crate::guest::{Fd, Guest};
 
@@ -38,6 +39,8 @@ pub struct Kernel {
     pub root: OwnedFd,
     /// Ids of the mounts whose sockets and FIFOs belong to the run: private ones, and read-write binds.
     pub private_mounts: HashSet<u64>,
+    /// Makers of pairs of sockets whose ends may travel.
+    pub pairs: Pairs,
     /// Whether the run was started by the host's root, for whom the kernel applies no `RLIMIT_NPROC`.
     pub host_root: bool,
 }

@@ -40,6 +40,7 @@ pub(super) fn serve(
             .context("cannot copy a descriptor")?,
         root: open_place(b"/").context("cannot open /")?,
         private_mounts: std::mem::take(&mut launched.private_mounts),
+        pairs: crate::cage::Pairs::default(),
         host_root: launched.several_ids,
     };
     let first = first_thread(&kernel, &launched, cwd)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use super::create::inode;
 use super::identity;
 use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
@@ -156,6 +157,14 @@ fn describe(cx: &Ctx<'_>, host: &OwnedFd) -> Result<OpenFile, Errno> {
         OpenFile::kept(kind, label, host.try_clone().map_err(|_| Errno::EMFILE)?)
     } else {
         OpenFile::new(kind, label)
+    };
+    let maker = match kind {
+        FileKind::Socket => inode(host).and_then(|inode| cx.kernel.pairs.maker(inode)),
+        _ => None,
+    };
+    let file = match maker {
+        Some(maker) => file.with_peer(maker),
+        None => file,
     };
     Ok(file.on_procfs(procfs))
 }

@@ -83,11 +83,18 @@ fn judge(domain: i32, ty: i32, protocol: i32) -> Result<Kind, Errno> {
     })
 }
 
+/// The number by which the kernel tells sockets apart.
+pub(super) fn inode(socket: &OwnedFd) -> Option<u64> {
+    nix::sys::stat::fstat(socket.as_fd())
+        .ok()
+        .map(|stat| stat.st_ino)
+}
+
 /// What the log and `/proc/self/fd` call a socket.
 pub(super) fn label(socket: &OwnedFd) -> Vec<u8> {
-    match nix::sys::stat::fstat(socket.as_fd()) {
-        Ok(stat) => format!("socket:[{}]", stat.st_ino).into_bytes(),
-        Err(_) => b"socket:".to_vec(),
+    match inode(socket) {
+        Some(inode) => format!("socket:[{inode}]").into_bytes(),
+        None => b"socket:".to_vec(),
     }
 }
 
@@ -135,6 +142,9 @@ pub fn socketpair(cx: &Ctx<'_>, domain: i32, ty: i32, protocol: i32, sv: UserOut
         cx.undo_install(first);
         cx.undo_install(second);
         return Err(errno);
+    }
+    for inode in [&a, &b].into_iter().filter_map(inode) {
+        cx.kernel.pairs.note(inode, peer);
     }
     cx.install_if_grantable(first, &first_file, Some(a), cloexec);
     cx.install_if_grantable(second, &second_file, Some(b), cloexec);

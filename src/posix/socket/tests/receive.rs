@@ -152,6 +152,23 @@ fn received_descriptors_get_the_lowest_numbers() {
 }
 
 #[test]
+fn an_end_of_a_pair_keeps_its_maker_on_the_way() {
+    let cage = TestCage::new();
+    let (fd, peer) = pair(&cage, SockType::Stream);
+    let sv = cage.room(8);
+    let unix = libc::AF_UNIX as u64;
+    assert_eq!(cage.call("socketpair", &[unix, 1, 0, sv]), 0);
+    let file = |fd| cage.thread.files().get(fd).unwrap().file;
+    let maker = file(1).peer();
+    assert!(maker.is_some() && file(0).peer().is_none());
+    let end = cage.ram.borrow_file(1).unwrap();
+    send_fds(&peer, &[end.as_raw_fd(), peer.as_raw_fd()]);
+    let message = header(&cage, b".", &[0; 64]);
+    assert_eq!(cage.call("recvmsg", &[fd, message.at, 0]), 1);
+    assert_eq!((file(3).peer(), file(4).peer()), (maker, None));
+}
+
+#[test]
 fn descriptors_without_room_are_closed() {
     let cage = TestCage::new();
     let (fd, peer) = pair(&cage, SockType::Stream);
