@@ -15,7 +15,7 @@ use std::thread;
 
 use cage_trace::abi::Errno;
 use cage_trace::cage::{
-    Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Sharing, Thread, Tid,
+    Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Pairs, Sharing, Thread, Tid,
 };
 use cage_trace::dispatch::{Answer, Dispatcher, Plan};
 use cage_trace::guest::{Guest, GuestMemory, Ram};
@@ -58,6 +58,7 @@ impl Machine {
             host_proc: place("/proc"),
             root: place("/"),
             private_mounts: HashSet::new(),
+            pairs: Pairs::default(),
             host_root: false,
         };
         Self {
