@@ -1,6 +1,6 @@
 //! The run from the program's release to the exit status.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use super::launch::Launched;
 use super::options::Options;
 use super::report::{self, Report};
+use super::terminal::Terminal;
 use super::{FAILED, complain, invariants};
 use crate::cage::{
     Cage, CageId, Descriptor, FdTable, FileKind, Files, FsContext, OpenFile, Thread, Tid,
@@ -59,21 +60,25 @@ pub(super) fn serve(
     .context("cannot trace the program")?;
     launched.release()?;
     let mut terminal = launched.terminal.take();
+    let group = launched.target;
     let ending = tracer.serve(|number| match number {
-        libc::SIGTSTP => {
-            if let Some(terminal) = &mut terminal {
-                let _ = terminal.take_back();
-            }
-        }
-        libc::SIGCONT => {
+        // The program was stopped: where it had the terminal, the shell gets it back, and this job stops as a whole.
+        libc::SIGSTOP => {
             if let Some(terminal) = &mut terminal
-                && terminal.is_ours()
+                && terminal.is_lent()
             {
-                let _ = terminal.lend();
+                let _ = terminal.take_back();
+                signal::stop_self();
+                go_on(terminal, target.as_fd(), group);
             }
-            signal::send(target.as_fd(), libc::SIGCONT);
         }
-        number => signal::send(target.as_fd(), number),
+        libc::SIGCONT => match &mut terminal {
+            Some(terminal) => go_on(terminal, target.as_fd(), group),
+            None => signal::send_to_group_of(target.as_fd(), group, libc::SIGCONT),
+        },
+        number => {
+            signal::send(target.as_fd(), number);
+        }
     });
     drop(terminal);
     platform.dispatcher.end();
@@ -109,6 +114,14 @@ pub(super) fn serve(
         return Ok(FAILED);
     }
     Ok(ending.first.map_or(FAILED, |ended| ended.shell_code()))
+}
+
+/// The shell let this job go on: in the foreground where it gave us the terminal.
+fn go_on(terminal: &mut Terminal, leader: BorrowedFd<'_>, group: i32) {
+    if terminal.is_ours() {
+        let _ = terminal.lend();
+    }
+    signal::send_to_group_of(leader, group, libc::SIGCONT);
 }
 
 fn open_place(path: &[u8]) -> nix::Result<OwnedFd> {

@@ -47,6 +47,11 @@ impl Terminal {
         Ok(())
     }
 
+    /// Whether the program has it.
+    pub fn is_lent(&self) -> bool {
+        self.lent
+    }
+
     /// Whether the supervisor is in the foreground by now, which a shell's `fg` sees to.
     pub fn is_ours(&self) -> bool {
         terminal::in_foreground(self.device.as_fd())

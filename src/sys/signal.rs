@@ -63,7 +63,8 @@ pub fn wake(tid: i32) {
 }
 
 /// Sends a signal to a process by its descriptor: never to one that took over its number.
-pub fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: libc::c_int) {
+/// Says whether it was sent.
+pub fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: libc::c_int) -> bool {
     use std::os::fd::AsRawFd;
     // SAFETY: no siginfo is passed; the descriptor is borrowed for the call.
     unsafe {
@@ -73,12 +74,27 @@ pub fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: libc::c_int) {
             signal,
             std::ptr::null::<libc::siginfo_t>(),
             0,
-        )
-    };
+        ) == 0
+    }
 }
 
 /// Kills one thread's process.
 pub fn kill_thread(tid: i32) {
     // SAFETY: the call takes numbers.
     unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGKILL) };
+}
+
+/// Stops this process until somebody sends it SIGCONT.
+pub fn stop_self() {
+    // SAFETY: the call takes a number.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// Sends a signal to the process group that the process behind `leader` leads; nothing where it is gone, since its
+/// number may be another's by then.
+pub fn send_to_group_of(leader: std::os::fd::BorrowedFd<'_>, group: i32, signal: libc::c_int) {
+    if send(leader, 0) {
+        // SAFETY: the call takes numbers.
+        unsafe { libc::killpg(group, signal) };
+    }
 }

@@ -102,8 +102,8 @@ impl Tracer {
         })
     }
 
-    /// Serves the run until nothing of it is left. `on_signal` is told of signals to the supervisor and of the first
-    /// program's stops.
+    /// Serves the run until nothing of it is left. `on_signal` is told of signals to the supervisor and, as SIGSTOP, of
+    /// the first program's stops.
     pub fn serve(mut self, mut on_signal: impl FnMut(i32)) -> Ending {
         loop {
             loop {
@@ -116,7 +116,7 @@ impl Tracer {
                         if let Event::GroupStop = event
                             && tid == self.first
                         {
-                            on_signal(libc::SIGTSTP);
+                            on_signal(libc::SIGSTOP);
                         }
                         if let Err(error) = self.on_stop(stopped, event) {
                             self.failed(tid, error);
