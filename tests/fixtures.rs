@@ -50,7 +50,7 @@ fn check(name: &str) {
     Case::new(&[&fixture.to_string_lossy()])
         .also(&["--mediate=all"])
         .on_ptrace()
-        .limit(15)
+        .limit(60)
         .check(name);
 }
 
