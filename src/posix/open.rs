@@ -167,6 +167,14 @@ impl Wanted {
         if ruled || !path.means_caller() {
             match self.open_target(cx, &path.whole(cx)) {
                 Ok(file) => {
+                    let seen = if ruled {
+                        self.seen_through_proc(cx, file.as_fd())?
+                    } else {
+                        None
+                    };
+                    if let Some(seen) = seen {
+                        return self.open_reached(cx, &seen, path.label());
+                    }
                     if let Some(outcome) = self.opened(cx, file, path.label(), !ruled)? {
                         return Ok(outcome);
                     }
@@ -207,6 +215,7 @@ impl Wanted {
             return self.open_snapshot(cx, content, label);
         }
         if let Kind::Object(object) = target.kind
+            && !self.has(libc::O_PATH)
             && let Some(seen) = self.seen_through_proc(cx, object.file.as_fd())?
         {
             return self.open_reached(cx, &seen, label);
@@ -224,10 +233,7 @@ impl Wanted {
         cx: &Ctx<'_>,
         file: std::os::fd::BorrowedFd<'_>,
     ) -> Result<Option<Reached>, Errno> {
-        if self.has(libc::O_PATH)
-            || sys::fs::fstat(file)?.kind() == libc::S_IFDIR
-            || !sys::fs::is_on_procfs(file)
-        {
+        if sys::fs::fstat(file)?.kind() == libc::S_IFDIR || !sys::fs::is_on_procfs(file) {
             return Ok(None);
         }
         let name = sys::fs::own_name(std::os::fd::AsRawFd::as_raw_fd(&file));
@@ -279,8 +285,11 @@ impl Wanted {
                 FileKind::File
             }
             libc::S_IFDIR => {
-                self.settle_flags(&file)?;
                 let procfs = sys::fs::is_on_procfs(file.as_fd());
+                if procfs && rewalk {
+                    return Ok(None);
+                }
+                self.settle_flags(&file)?;
                 return self
                     .grant_kept(cx, FileKind::Directory, file, label, procfs)
                     .map(Some);

@@ -66,7 +66,7 @@ pub fn open_place(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedF
 /// `ELOOP` where a symbolic link is met; otherwise those of openat2(2).
 pub fn probe_without_symlinks(dir: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
     let how = OpenHow {
-        flags: u64::from((libc::O_PATH | libc::O_CLOEXEC | libc::O_NOFOLLOW).cast_unsigned()),
+        flags: u64::from((libc::O_PATH | libc::O_CLOEXEC).cast_unsigned()),
         mode: 0,
         resolve: libc::RESOLVE_NO_SYMLINKS,
     };

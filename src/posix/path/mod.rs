@@ -243,12 +243,25 @@ impl Path {
         match errno {
             Errno::ELOOP => true,
             // A miss without any link on the way is a miss; to know it costs one call.
-            Errno::ENOENT | Errno::EACCES => matches!(
-                sys::fs::probe_without_symlinks(self.start.fd(cx), &self.text),
-                Err(Errno::ELOOP)
-            ),
+            Errno::ENOENT | Errno::EACCES => {
+                meets_a_link(self.start.fd(cx), &self.text)
+                    && self
+                        .past_first_link(cx)
+                        .is_none_or(|(root, path)| meets_a_link(root, &path))
+            }
             _ => false,
         }
+    }
+
+    /// The path with a link in its first place read: `/lib` is `usr/lib` on most systems, and misses below it are many.
+    fn past_first_link<'s>(&self, cx: &'s Ctx<'_>) -> Option<(BorrowedFd<'s>, CString)> {
+        let path = self.bytes().strip_prefix(b"/")?;
+        let end = path.iter().position(|&b| b == b'/')?;
+        let (first, rest) = path.split_at(end);
+        let root = cx.kernel.root.as_fd();
+        let mut text = sys::fs::readlink(root, &CString::new(first).ok()?).ok()?;
+        text.extend_from_slice(rest);
+        Some((root, CString::new(text).ok()?))
     }
 
     /// Walks the path component by component.
@@ -297,6 +310,11 @@ pub(crate) fn run_pair<T>(
     }
     let (from, to) = (from.walk(cx)?, to.walk(cx)?);
     act(from.target(cx), to.target(cx))
+}
+
+/// Whether a symbolic link lies on the way of a path.
+fn meets_a_link(dir: BorrowedFd<'_>, path: &CStr) -> bool {
+    sys::fs::probe_without_symlinks(dir, path) == Err(Errno::ELOOP)
 }
 
 /// Whether a path may name something that depends on the caller: below a `proc` what is named for a process or leads

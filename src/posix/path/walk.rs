@@ -292,6 +292,22 @@ impl Walk<'_, '_> {
         Ok(Step::End(Reached::Link(text, copy(&self.dir)?, name)))
     }
 
+    /// In a sticky directory that all may write to, only one's own links are followed, and the directory's owner's
+    /// (fs.protected_symlinks).
+    fn may_follow(&self, link: &Stat) -> Result<(), Errno> {
+        const OPEN_TO_ALL: u32 = libc::S_ISVTX | libc::S_IWOTH;
+        let dir = sys::fs::fstat(self.dir.as_fd())?;
+        let own = link.uid == nix::unistd::geteuid().as_raw() || link.uid == dir.uid;
+        if own || dir.mode & OPEN_TO_ALL != OPEN_TO_ALL {
+            return Ok(());
+        }
+        let proc = self.cx.kernel.host_proc.as_fd();
+        match sys::procfs::read(proc, "sys/fs/protected_symlinks") {
+            Ok(text) if text.first() == Some(&b'0') => Ok(()),
+            _ => Err(Errno::EACCES),
+        }
+    }
+
     fn count_link(&mut self) -> Result<(), Errno> {
         self.links += 1;
         if self.links > LINKS_MAX {
@@ -354,6 +370,7 @@ impl Walk<'_, '_> {
             // Links below a process's directory that are not the view's business are magic: the host follows them.
             let magic = next.as_ref().is_some_and(|spot| spot.who.is_some());
             if !magic {
+                self.may_follow(&stat)?;
                 let text = sys::fs::readlink(place.as_fd(), c"")?;
                 return self.expand(&part, &text);
             }
@@ -382,7 +399,12 @@ impl Walk<'_, '_> {
 fn descriptor(cx: &Ctx<'_>, pid: i32, fd: i32) -> Result<(OwnedFd, Vec<u8>), Errno> {
     if pid == proc::inner_pid(cx) {
         let descriptor = cx.descriptor(Fd(fd)).map_err(|_| Errno::ENOENT)?;
-        let file = cx.with_file(Fd(fd), |file| copy(file))?;
+        let file = cx
+            .with_file(Fd(fd), |file| copy(file))
+            .map_err(|errno| match errno {
+                Errno::EBADF => Errno::ENOENT,
+                errno => errno,
+            })?;
         return Ok((file, descriptor.file.label().to_vec()));
     }
     let thread = proc::thread_of(cx, pid).ok_or(Errno::ENOENT)?;
