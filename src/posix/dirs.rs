@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use super::path::{Last, Path};
+use super::path::{Kind, Last, Path};
 use super::{Ctx, Outcome, SysResult};
 use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
@@ -51,6 +51,9 @@ pub fn chdir(cx: &Ctx<'_>, path: UserPath) -> SysResult {
     let bytes = cx.guest.get_path(path)?;
     let path = Path::new(cx, crate::guest::DirFd::CWD, bytes, Last::Follow)?;
     let dir = path.run(cx, |target| {
+        if let Kind::Refused(errno) = target.kind {
+            return Err(errno);
+        }
         if target.is_object() {
             // The host's own name for it is a magic link.
             let how = crate::abi::layout::OpenHow {

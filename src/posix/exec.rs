@@ -176,7 +176,7 @@ fn place_of(
         Kind::Name => sys::fs::open_place(target.dir, target.name, nofollow),
         Kind::Object(object) => object.file.try_clone().map_err(|_| Errno::ENFILE),
         Kind::Link(_) => Err(Errno::ELOOP),
-        Kind::Doctored(_) => Err(Errno::EACCES),
+        Kind::Doctored(_) | Kind::Refused(_) => Err(Errno::EACCES),
     })?;
     Ok((place, path.label()))
 }

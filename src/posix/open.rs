@@ -209,6 +209,9 @@ impl Wanted {
             Kind::Object(object) => object.label.clone(),
             _ => label,
         };
+        if let Kind::Refused(errno) = target.kind {
+            return Err(errno);
+        }
         if let Kind::Doctored(content) = target.kind
             && !self.has(libc::O_PATH)
         {

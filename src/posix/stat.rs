@@ -205,7 +205,9 @@ pub fn readlinkat(
             Kind::Link(text) => Ok(text.to_vec()),
             // A directory reached through a magic link and a slash, say.
             Kind::Object(_) => Err(Errno::EINVAL),
-            Kind::Name | Kind::Doctored(_) => sys::fs::readlink(target.dir, target.name),
+            Kind::Name | Kind::Doctored(_) | Kind::Refused(_) => {
+                sys::fs::readlink(target.dir, target.name)
+            }
         })?
     };
     text.truncate(room);

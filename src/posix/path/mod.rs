@@ -82,6 +82,8 @@ pub(crate) enum Kind<'a> {
     Link(&'a [u8]),
     /// A file of /proc whose content is not the host's.
     Doctored(&'a [u8]),
+    /// A file of /proc that is not to be opened.
+    Refused(Errno),
 }
 
 /// What a magic link led to.
@@ -136,6 +138,8 @@ pub(crate) enum Reached {
     Link(Vec<u8>, OwnedFd, CString),
     /// A doctored file: its content, and the host's name for it.
     Doctored(Vec<u8>, OwnedFd, CString),
+    /// A file that is not to be opened, and the host's name for it.
+    Refused(Errno, OwnedFd, CString),
 }
 
 impl Reached {
@@ -146,6 +150,7 @@ impl Reached {
             Self::Object(object, name) => (cx.kernel.host_proc.as_fd(), name, Kind::Object(object)),
             Self::Link(text, dir, name) => (dir.as_fd(), name, Kind::Link(text)),
             Self::Doctored(content, dir, name) => (dir.as_fd(), name, Kind::Doctored(content)),
+            Self::Refused(errno, dir, name) => (dir.as_fd(), name, Kind::Refused(*errno)),
         };
         Target { dir, name, kind }
     }

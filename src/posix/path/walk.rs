@@ -255,8 +255,12 @@ impl Walk<'_, '_> {
         let names: Vec<&[u8]> = next.names.iter().map(Vec::as_slice).collect();
         match proc::view(self.cx, who, &names)? {
             View::Host => self.ordinary(part, Some(next)),
-            View::Refused(errno) => Err(errno),
+            View::Refused(errno) => self.refused(&part, errno),
             View::Link(text) if self.keeps(&part) => self.kept(&part, text),
+            // `net:[…]`: no path, the host's own magic.
+            View::Link(text) if text.windows(2).any(|pair| pair == b":[") => {
+                self.ordinary(part, Some(next))
+            }
             View::Link(text) => self.expand(&part, &text),
             View::Place(_, label) if self.keeps(&part) => self.kept(&part, label),
             View::Place(file, label) => self.jump(part, file, label),
@@ -285,6 +289,20 @@ impl Walk<'_, '_> {
                 Last::Keep => !part.slashes,
                 Last::Entry => true,
             }
+    }
+
+    /// What must not be opened may still be asked about, unless that would follow a link.
+    fn refused(&self, part: &Part, errno: Errno) -> Result<Step, Errno> {
+        if !part.last || part.slashes {
+            return Err(errno);
+        }
+        let name = name_of(&part.name, false)?;
+        let stat = sys::fs::stat(self.dir.as_fd(), &name, libc::AT_SYMLINK_NOFOLLOW)?;
+        if stat.kind() == libc::S_IFLNK && !self.keeps(part) {
+            return Err(errno);
+        }
+        let dir = copy(&self.dir)?;
+        Ok(Step::End(Reached::Refused(errno, dir, name)))
     }
 
     fn kept(&self, part: &Part, text: Vec<u8>) -> Result<Step, Errno> {

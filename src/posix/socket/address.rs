@@ -94,7 +94,7 @@ fn find(cx: &Ctx<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
         Kind::Object(object) => object.file.try_clone().map_err(|_| Errno::ENFILE),
         // Never a socket.
         Kind::Link(_) => Err(Errno::ELOOP),
-        Kind::Doctored(_) => Err(Errno::ECONNREFUSED),
+        Kind::Doctored(_) | Kind::Refused(_) => Err(Errno::ECONNREFUSED),
     })
 }
 
