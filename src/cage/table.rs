@@ -57,6 +57,8 @@ impl CageTable {
     /// Takes a thread out; says whether it was its cage's last.
     pub fn remove(&mut self, tid: Tid) -> Option<(Arc<Thread>, bool)> {
         let thread = self.threads.remove(&tid)?;
+        // It has no next event: its marks in a table that lives on would stay for ever.
+        thread.settle();
         let last = self.forget(&thread);
         Some((thread, last))
     }
@@ -104,6 +106,8 @@ impl CageTable {
     /// its own. Returns it, and the numbers that the kernel may still hold.
     pub fn exec(&mut self, old: Tid, leader: Tid) -> Option<Lineage> {
         let (thread, _) = self.remove(old)?;
+        // First, while the marks of those that die with the exec are there.
+        let mut table = thread.files().copy();
         let stale: Vec<Tid> = self
             .threads
             .values()
@@ -113,7 +117,6 @@ impl CageTable {
         for tid in stale {
             self.remove(tid);
         }
-        let mut table = thread.files().copy();
         let to_close = table.take_closing();
         table.retain_for_exec();
         let fs = Arc::new(FsContext::copy(&thread.fs()));
