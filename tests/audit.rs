@@ -305,3 +305,50 @@ fn a_log_that_cannot_be_written_is_said_so() {
         "{said}"
     );
 }
+
+/// With a log every call stops, and some reach the supervisor another way: no program may notice.
+#[test]
+fn a_fixture_prints_the_same_under_a_log() {
+    if harness::program("gcc").is_none() {
+        return harness::skip("a_fixture_prints_the_same_under_a_log", "gcc");
+    }
+    let installed = Installed::get();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in [
+        "fd_close_range",
+        "fifo_open",
+        "proc_exec_thread",
+        "proc_foreign_abi",
+        "proc_vfork",
+        "sig_handlers",
+        "sig_restart",
+        "sock_msg",
+        "sock_scm_rights",
+        "thread_create",
+    ] {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("audit_{name}"));
+        let status = Command::new("gcc")
+            .args(["-O1", "-pthread", "-std=gnu11", "-o"])
+            .arg(&target)
+            .arg(root.join("fixtures").join(format!("{name}.c")))
+            .arg("-lrt")
+            .status()
+            .unwrap();
+        assert!(status.success(), "gcc cannot build {name}");
+        let fixture = installed.add(&target);
+        let argv = [fixture.to_str().unwrap()];
+        for platform in ["--platform=hybrid", "--platform=ptrace"] {
+            let scratch = Scratch::new(User::Own);
+            let plain = run_caged(&[platform], &argv, &scratch);
+            scratch.reset();
+            let logged = run(&[platform], &argv, &scratch);
+            assert!(!plain.stdout.is_empty(), "{name} says something");
+            assert_eq!(
+                (logged.output.stdout_text(), logged.output.status),
+                (plain.stdout_text(), plain.status),
+                "{name} with {platform}: {}",
+                logged.output.stderr_text()
+            );
+        }
+    }
+}

@@ -31,7 +31,9 @@ impl Tracer {
             return Ok(());
         };
         match &tracee.phase {
-            Phase::Script(_) | Phase::Forwarded(_) => return self.go_on(stopped, 0),
+            Phase::Script(_) | Phase::Forwarded(_) | Phase::Promised { .. } => {
+                return self.go_on(stopped, 0);
+            }
             Phase::Launching if data != FOREIGN && regs.orig_rax == u64::from(HELLO) => {
                 return self.on_hello(stopped, i32::try_from(regs.rdi).unwrap_or(-1));
             }
@@ -39,7 +41,8 @@ impl Tracer {
         }
         tracee.restartable = false;
         tracee.thread.settle();
-        let call = Call::new(regs.orig_rax, args(&regs));
+        // The kernel, and so the filter, looks at the lower half of the number alone.
+        let call = Call::new(regs.orig_rax & 0xffff_ffff, args(&regs));
         let entry = Entry {
             regs,
             call,
@@ -205,8 +208,13 @@ impl Tracer {
             };
             let private = self.platform.promise(&thread, promise);
             stopped.set_regs(&entry.with_call(private, entry.call.args))?;
-            self.set_phase(tid, Phase::Running);
-            return stopped.resume(Resume::Run, 0);
+            // A signal would end the private call before a worker takes it, and what the call did already could not be
+            // told to the cage: signals wait until it ended.
+            let mask = stopped.signal_mask()?;
+            stopped.set_signal_mask(u64::MAX)?;
+            let entering = entry.at != At::Entry;
+            self.set_phase(tid, Phase::Promised { mask, entering });
+            return stopped.resume(Resume::ToCallEdge, 0);
         }
         // The script holds the table still by itself.
         drop(change);
@@ -372,6 +380,20 @@ impl Tracer {
                     stopped.set_signal_mask(mask)?;
                 }
                 return stopped.resume(Resume::ToCallEdge, 0);
+            }
+            Phase::Promised { entering, .. } if *entering => {
+                *entering = false;
+                return stopped.resume(Resume::ToCallEdge, 0);
+            }
+            Phase::Promised { entering, .. } if is_restart(stopped.regs()?.rax.cast_signed()) => {
+                // A signal was pending before it was blocked; the kernel finds none to deliver and makes the call again.
+                *entering = true;
+                return stopped.resume(Resume::ToCallEdge, 0);
+            }
+            Phase::Promised { mask, .. } => {
+                stopped.set_signal_mask(*mask)?;
+                tracee.phase = Phase::Running;
+                return stopped.resume(Resume::Run, 0);
             }
             Phase::Forwarded(_) => {}
             _ => return stopped.resume(Resume::Run, 0),

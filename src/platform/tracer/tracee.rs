@@ -123,6 +123,13 @@ pub(super) enum Phase {
     Running,
     /// In a native call whose end is looked at.
     Forwarded(Box<Forwarded>),
+    /// In the private call by which a worker puts promised files into it.
+    Promised {
+        /// The cage's signal mask, to be put back at the end.
+        mask: u64,
+        /// The thread goes back to the instruction: the next edge is the beginning.
+        entering: bool,
+    },
     /// In calls that the tracer makes in it.
     Script(Box<Script>),
     /// Stopped before a call, until a table is free.
@@ -134,7 +141,7 @@ pub(super) enum Phase {
 impl Phase {
     pub(super) fn resume(&self) -> Resume {
         match self {
-            Self::Forwarded(_) | Self::Script(_) => Resume::ToCallEdge,
+            Self::Forwarded(_) | Self::Promised { .. } | Self::Script(_) => Resume::ToCallEdge,
             _ => Resume::Run,
         }
     }
