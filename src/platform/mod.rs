@@ -74,8 +74,6 @@ enum ToTracer {
     Retry(i32),
     /// A notified call must go on in the cage.
     Handover(Box<Handover>),
-    /// Something that a waiting thread's forwarded call waits for has come.
-    Poke(i32),
 }
 
 /// A notified call that the kernel must run in another form.
@@ -147,18 +145,12 @@ impl Platform {
         thread.arm(index, Box::new(promise));
         u64::from(filter::PRIVATE + index)
     }
-
-    /// A closure that makes this thread's forwarded call end, so that its hook looks again.
-    fn poke(self: &Arc<Self>, tid: i32) -> Arc<dyn Fn() + Send + Sync> {
-        let platform = Arc::clone(self);
-        Arc::new(move || platform.ask_tracer(ToTracer::Poke(tid)))
-    }
 }
 
 /// Whether installs can be made by a notification: the kernel refuses `O_PATH` files there, and a terminal is taken by
 /// the thread itself.
 fn all_addable(installs: &[Install]) -> bool {
-    installs.iter().all(|install| {
-        !install.controlling && !crate::sys::descriptor_flags::is_path(&install.file)
-    })
+    installs
+        .iter()
+        .all(|install| !install.controlling && !install.place)
 }

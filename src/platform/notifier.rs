@@ -101,8 +101,7 @@ fn serve_call(
 ) {
     let dispatcher = &platform.dispatcher;
     let guest = ProcessGuest::notified(thread, listener, notification.id);
-    let mut cx = Ctx::new(&dispatcher.kernel, thread, &guest, call.nr, call.args);
-    cx.poke = Some(platform.poke(thread.tid.0));
+    let cx = Ctx::new(&dispatcher.kernel, thread, &guest, call.nr, call.args);
     let (result, change) = match dispatcher.dispatch(&cx, &call) {
         Answer::Now(result, change) => (result, change),
         Answer::Wait(files) => {

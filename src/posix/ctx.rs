@@ -24,6 +24,8 @@ pub struct Install {
     pub file: OwnedFd,
     /// Close-on-exec.
     pub cloexec: bool,
+    /// An `O_PATH` file, which a notification cannot bring.
+    pub place: bool,
     /// A terminal that becomes its session's controlling one, if it can.
     pub controlling: bool,
 }
@@ -57,8 +59,6 @@ pub struct Ctx<'a> {
     pub nr: u64,
     /// The raw arguments.
     pub args: [u64; 6],
-    /// Ends this thread's forwarded call, so that its hook looks again; for handlers whose wait stands in for another.
-    pub poke: Option<Arc<dyn Fn() + Send + Sync>>,
     installs: RefCell<Vec<Install>>,
     change: RefCell<Option<Change>>,
 }
@@ -88,7 +88,6 @@ impl<'a> Ctx<'a> {
             guest,
             nr,
             args,
-            poke: None,
             installs: RefCell::default(),
             change: RefCell::default(),
         }
@@ -193,7 +192,7 @@ impl<'a> Ctx<'a> {
     pub fn install_if_grantable(
         &self,
         fd: i32,
-        _file: &OpenFile,
+        open: &OpenFile,
         host: Option<OwnedFd>,
         cloexec: bool,
     ) {
@@ -202,6 +201,7 @@ impl<'a> Ctx<'a> {
                 fd,
                 file,
                 cloexec,
+                place: open.kind() == FileKind::Place,
                 controlling: false,
             });
         }

@@ -1,7 +1,6 @@
 //! The host kernel, as safe functions: the only floor with `unsafe`. No policy lives here.
 
 pub mod descriptor;
-pub mod descriptor_flags;
 pub mod event;
 pub mod exec;
 pub mod fs;

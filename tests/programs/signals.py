@@ -18,9 +18,10 @@ for name, f in (("read", lambda: os.read(r, 1)), ("select", lambda: select.selec
     os.kill(pid, signal.SIGKILL); print(os.waitpid(pid, 0)[1], end=" ")
 print(); a, b = os.pipe(); os.set_blocking(b, False); signal.set_wakeup_fd(b); signal.signal(signal.SIGALRM, h); signal.raise_signal(signal.SIGALRM); print(os.read(a, 9)); signal.set_wakeup_fd(-1)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]); os.kill(os.getpid(), signal.SIGUSR2); i = signal.sigwaitinfo([signal.SIGUSR2]); print(i.si_signo, i.si_pid == os.getpid(), i.si_uid == os.getuid()); print(signal.sigtimedwait([signal.SIGUSR2], .02)); sys.stdout.flush()
+c, d = os.pipe() # the child lives until it was seen to go on: wait(2) reports an end before anything else
 if not (pid := os.fork()):
-    signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGSTOP); os._exit(5)
-print(os.WSTOPSIG(os.waitpid(pid, os.WUNTRACED)[1])); os.kill(pid, signal.SIGCONT); print(os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1]), os.waitpid(pid, 0)[1] >> 8)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGSTOP); os.read(c, 1); os._exit(5)
+print(os.WSTOPSIG(os.waitpid(pid, os.WUNTRACED)[1])); os.kill(pid, signal.SIGCONT); print(os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1]), os.write(d, b"x"), os.waitpid(pid, 0)[1] >> 8)
 for s in (signal.SIGTERM, signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGPIPE):
     pid = os.fork()
     if not pid: import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); signal.signal(s, signal.SIG_DFL) if s != 9 else 0; os.kill(os.getpid(), s); os._exit(0)

@@ -64,14 +64,13 @@ impl Tracer {
             return Err(Error::Gone(stopped.tid()));
         };
         let guest = ProcessGuest::stopped(&thread);
-        let mut cx = Ctx::new(
+        let cx = Ctx::new(
             &platform.dispatcher.kernel,
             &thread,
             &guest,
             entry.call.nr,
             entry.call.args,
         );
-        cx.poke = Some(platform.poke(thread.tid.0));
         match platform.dispatcher.dispatch(&cx, &entry.call) {
             Answer::Now(result, change) => self.carry_out(stopped, entry, &cx, result, change),
             Answer::Wait(files) => {
@@ -429,14 +428,13 @@ impl Tracer {
         drop((slots, freeze));
         let platform = Arc::clone(&self.platform);
         let guest = ProcessGuest::stopped(thread);
-        let mut cx = Ctx::new(
+        let cx = Ctx::new(
             &platform.dispatcher.kernel,
             thread,
             &guest,
             entry.call.nr,
             entry.call.args,
         );
-        cx.poke = Some(platform.poke(thread.tid.0));
         let result = match then {
             Some(then) => then(&cx, native),
             None => Ok(Outcome::Continue),

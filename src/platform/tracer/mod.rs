@@ -152,17 +152,9 @@ impl Tracer {
         let (tid, result) = match message {
             ToTracer::Retry(tid) => (tid, self.retry(tid)),
             ToTracer::Handover(handover) => (handover.thread.tid.0, self.take_handover(*handover)),
-            ToTracer::Poke(tid) => (tid, self.poke(tid)),
         };
         if let Err(error) = result {
             self.failed(tid, error);
-        }
-    }
-
-    fn poke(&self, tid: i32) -> Result<(), Error> {
-        match self.tracees.get(&tid).map(|tracee| &tracee.phase) {
-            Some(Phase::Forwarded(_)) => ptrace::interrupt(tid),
-            _ => Ok(()),
         }
     }
 
