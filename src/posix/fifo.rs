@@ -121,12 +121,22 @@ impl Wait {
         let args = [0, 0, self.sleep, 0, 0, 0];
         self.sleep = (self.sleep * 2).min(LAST_SLEEP);
         Ok(Outcome::Forward(Forward::new(Sysno::poll, args).then(
-            move |cx, result| match self.met(cx)? {
-                // Whoever came counts, though a signal came too.
-                Met::Peer(file, wait) => wait.grant(cx, file),
-                Met::Nobody(wait) if result >= 0 => wait.sleep(),
-                // open(2) goes on after a handler that says so.
-                Met::Nobody(_) => Err(Errno::ERESTARTSYS),
+            move |cx, result| {
+                // The table was free to change while the cage slept; a fork may be copying it now.
+                if cx.begin_change().is_err() {
+                    return self.sleep();
+                }
+                let met = self.met(cx)?;
+                if let Met::Nobody(_) = met {
+                    drop(cx.take_change());
+                }
+                match met {
+                    // Whoever came counts, though a signal came too.
+                    Met::Peer(file, wait) => wait.grant(cx, file),
+                    Met::Nobody(wait) if result >= 0 => wait.sleep(),
+                    // open(2) goes on after a handler that says so.
+                    Met::Nobody(_) => Err(Errno::ERESTARTSYS),
+                }
             },
         )))
     }

@@ -345,6 +345,8 @@ impl Tracer {
             return resumed;
         }
         let entering = entry.at != At::Entry;
+        // A wait may last; what it leads to begins its change when it comes.
+        let change = change.filter(|_| forward.then.is_none());
         self.set_phase(
             tid,
             Phase::Forwarded(Box::new(Forwarded {

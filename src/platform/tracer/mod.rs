@@ -284,6 +284,22 @@ impl Tracer {
         };
         let restartable = std::mem::take(&mut tracee.restartable);
         let thread = Arc::clone(&tracee.thread);
+        if let Phase::Forwarded(forwarded) = &tracee.phase
+            && forwarded.entering
+            && forwarded.mask.is_none()
+        {
+            // Between two native waits that stand in for one call: the call itself is interrupted, or made again.
+            stopped.set_regs(&forwarded.entry.with_result(-ERESTARTSYS))?;
+            tracee.phase = Phase::Running;
+            thread.set_injected(false);
+            self.platform
+                .dispatcher
+                .life(&crate::interpose::Life::Signal {
+                    thread: &thread,
+                    signal: number,
+                });
+            return stopped.resume(Resume::Run, number);
+        }
         if self.platform.kind == Kind::Hybrid && !restartable {
             // A notified call that a signal caught before anybody took it never started: it is made again, whatever the
             // handler's flags are; natively it would not have been interruptible at all.

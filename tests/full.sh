@@ -1,0 +1,12 @@
+#!/bin/bash
+# Everything: the whole test suite on every platform, nothing skipped, then the benches against other tools.
+# CI runs the same suite on the default platform, with a named third of the programs on ptrace.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export CAGE_TRACE_TESTS=all CAGE_TRACE_PLATFORMS=hybrid,ptrace
+cargo fmt --check
+cargo clippy --all-targets -- -D warnings
+cargo test
+cargo build --release
+benches/compare.sh
