@@ -27,18 +27,19 @@ pub type FilterPlan = Filter;
 
 /// Why a run could not be started; the text says what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}{}{}", .source.as_ref().map(|error| format!(": {}", describe(error))).unwrap_or_default(), .mend.map(|mend| format!(" ({mend})")).unwrap_or_default())]
+#[error("{what}{}{}", .cause.as_ref().map(|error| format!(": {}", describe(error))).unwrap_or_default(), .mend.map(|mend| format!(" ({mend})")).unwrap_or_default())]
 pub struct LaunchError {
     what: String,
-    source: Option<io::Error>,
+    /// Not a `source`: the text has it already.
+    cause: Option<io::Error>,
     mend: Option<&'static str>,
 }
 
 impl LaunchError {
-    pub(super) fn new(what: impl Into<String>, source: io::Error) -> Self {
+    pub(super) fn new(what: impl Into<String>, cause: io::Error) -> Self {
         Self {
             what: what.into(),
-            source: Some(source),
+            cause: Some(cause),
             mend: None,
         }
     }
@@ -46,7 +47,7 @@ impl LaunchError {
     fn said(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
-            source: None,
+            cause: None,
             mend: None,
         }
     }
