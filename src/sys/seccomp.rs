@@ -174,7 +174,7 @@ mod tests {
                         OFFSET_ARCH => arch,
                         k => {
                             let arg = args[((k - OFFSET_ARGS) / 8) as usize];
-                            if (k - OFFSET_ARGS) % 8 == 0 {
+                            if (k - OFFSET_ARGS).is_multiple_of(8) {
                                 arg as u32
                             } else {
                                 (arg >> 32) as u32
