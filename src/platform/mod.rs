@@ -5,6 +5,7 @@ mod filter;
 mod meter;
 mod notifier;
 mod process_guest;
+mod standby;
 mod tracer;
 
 use std::collections::VecDeque;
@@ -62,6 +63,7 @@ pub struct Platform {
     /// What `--check-invariants` calls at quiet stops, where it was asked for.
     pub invariant_check: OnceLock<InvariantCheck>,
     listener: OnceLock<OwnedFd>,
+    standby: standby::Standby,
     to_tracer: Mutex<VecDeque<ToTracer>>,
     tracer_tid: AtomicI32,
     next_private: AtomicU32,
@@ -121,6 +123,7 @@ impl Platform {
             violations: Mutex::default(),
             invariant_check: OnceLock::new(),
             listener: OnceLock::new(),
+            standby: standby::Standby::default(),
             to_tracer: Mutex::default(),
             tracer_tid: AtomicI32::new(0),
             next_private: AtomicU32::new(0),

@@ -14,43 +14,55 @@ use crate::posix::{Ctx, Install, Outcome};
 use crate::sys::notify::{self, Notification, Response};
 use crate::sys::{namespace, signal};
 
+/// How many threads stand by.
+const STANDBYS: usize = 2;
+
 /// Starts the threads that serve a run's listener; they live as long as the supervisor.
 ///
 /// # Errors
 /// Where no thread can be made.
 pub(super) fn start(platform: &Arc<Platform>) -> std::io::Result<()> {
     debug_assert_eq!(platform.kind, Kind::Hybrid);
-    let workers = std::thread::available_parallelism()
-        .map_or(2, usize::from)
-        .clamp(2, 8);
-    for number in 0..workers {
+    let spawn = |name: String, life: fn(&Arc<Platform>, BorrowedFd<'_>)| {
         let platform = Arc::clone(platform);
-        std::thread::Builder::new()
-            .name(format!("notify-{number}"))
-            .spawn(move || serve(&platform))?;
+        std::thread::Builder::new().name(name).spawn(move || {
+            // A umask and a working directory of its own: handlers set them for a call.
+            namespace::own_fs_context();
+            if let Some(listener) = platform.listener.get() {
+                life(&platform, listener.as_fd());
+            }
+        })
+    };
+    spawn("notify".to_owned(), serve)?;
+    for number in 0..STANDBYS {
+        spawn(format!("standby-{number}"), stand_by)?;
     }
     Ok(())
 }
 
-fn serve(platform: &Arc<Platform>) {
-    // A umask and a working directory of its own: handlers set them for a call.
-    namespace::own_fs_context();
-    let Some(listener) = platform.listener.get() else {
-        return;
-    };
-    let listener = listener.as_fd();
-    loop {
-        match notify::receive(listener) {
-            Ok(notification) => answer(platform, listener, notification),
-            Err(Errno::EINTR | Errno::ENOENT) => {
-                if !notify::has_users(listener) {
-                    return;
-                }
-            }
-            Err(errno) => {
-                tracing::debug!(%errno, "no more notifications");
-                return;
-            }
+fn serve(platform: &Arc<Platform>, listener: BorrowedFd<'_>) {
+    while serve_one(platform, listener) {}
+}
+
+fn stand_by(platform: &Arc<Platform>, listener: BorrowedFd<'_>) {
+    platform.standby.watch(
+        || notify::is_pending(listener),
+        || serve_one(platform, listener),
+    );
+}
+
+/// Answers the next call; says whether there can be another.
+fn serve_one(platform: &Arc<Platform>, listener: BorrowedFd<'_>) -> bool {
+    match notify::receive(listener) {
+        Ok(notification) => {
+            platform.standby.beat();
+            answer(platform, listener, notification);
+            true
+        }
+        Err(Errno::EINTR | Errno::ENOENT) => notify::has_users(listener),
+        Err(errno) => {
+            tracing::debug!(%errno, "no more notifications");
+            false
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::abi::Errno;
 
 /// A call that waits for its answer.
@@ -128,14 +130,20 @@ pub fn prefer_sync_wake_up(listener: BorrowedFd<'_>) {
 /// Whether a filter that reports to this listener still has users.
 #[must_use]
 pub fn has_users(listener: BorrowedFd<'_>) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    poll_now(listener).is_some_and(|events| !events.contains(PollFlags::POLLHUP))
+}
+
+/// Whether a call waits to be received.
+#[must_use]
+pub fn is_pending(listener: BorrowedFd<'_>) -> bool {
+    poll_now(listener).is_some_and(|events| events.contains(PollFlags::POLLIN))
+}
+
+fn poll_now(listener: BorrowedFd<'_>) -> Option<PollFlags> {
     let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|_| {
-        !fds.iter().any(|fd| {
-            fd.revents()
-                .is_some_and(|events| events.contains(PollFlags::POLLHUP))
-        })
-    })
+    poll(&mut fds, PollTimeout::ZERO).ok()?;
+    let [fd] = fds;
+    fd.revents()
 }
 
 /// Whether this kernel has notifications that a signal cannot cut in two (5.19).
