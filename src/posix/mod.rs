@@ -38,4 +38,4 @@ mod xattr;
 
 pub use ctx::{Ctx, Install, Kernel};
 pub use outcome::{Forward, Judged, Lent, Outcome, Role, SysResult, Then};
-pub use probe::{file_kind, host_label};
+pub use probe::{adopt, file_kind, host_label};

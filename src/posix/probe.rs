@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
 use super::Kernel;
-use crate::cage::FileKind;
+use crate::cage::{FileKind, OpenFile};
 
 /// The kind of an open file.
 #[must_use]
@@ -20,6 +22,19 @@ pub fn file_kind(file: impl AsFd) -> FileKind {
         // eventfd, epoll, timerfd and their like have no type at all.
         0 => FileKind::Event,
         _ => FileKind::File,
+    }
+}
+
+/// The entry for a file that a cage's kernel table turned out to hold; the supervisor keeps what names may start from.
+#[must_use]
+pub fn adopt(kernel: &Kernel, file: OwnedFd) -> OpenFile {
+    let label = host_label(kernel, &file);
+    let is_place = fcntl(&file, FcntlArg::F_GETFL)
+        .is_ok_and(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_PATH));
+    match file_kind(&file) {
+        _ if is_place => OpenFile::kept(FileKind::Place, label, file),
+        FileKind::Directory => OpenFile::kept(FileKind::Directory, label, file),
+        kind => OpenFile::new(kind, label),
     }
 }
 

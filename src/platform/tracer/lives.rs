@@ -7,12 +7,12 @@ use super::super::process_guest::ProcessGuest;
 use super::Tracer;
 use super::tracee::{Phase, Tracee, args};
 use crate::abi::wait::Ended;
-use crate::cage::{Cage, Descriptor, OpenFile, Sharing, Thread, Tid};
+use crate::cage::{Cage, Descriptor, Sharing, Thread, Tid};
 use crate::guest::Guest;
 use crate::interpose::{Handled, Life};
-use crate::posix::{Role, file_kind, host_label};
+use crate::posix::{Role, adopt};
 use crate::sys::ptrace::{Error, Resume, Stopped};
-use crate::sys::{limits, memory, signal};
+use crate::sys::{limits, memory, privilege, procfs, signal};
 
 impl Tracer {
     /// fork, vfork or clone made a child: it gets its entry before it runs.
@@ -101,19 +101,30 @@ impl Tracer {
     /// Numbers that were being closed when the kernel copied the table: where the copy came first they are open in it.
     fn keep_unclosed(&self, thread: &Arc<Thread>, numbers: Vec<i32>) {
         let guest = ProcessGuest::stopped(thread);
+        let kernel = &self.platform.dispatcher.kernel;
         for number in numbers {
             if let Ok(file) = guest.borrow_file(number) {
-                let label = host_label(&self.platform.dispatcher.kernel, &file);
-                let open = Arc::new(OpenFile::new(file_kind(&file), label));
-                thread.files().lock().replace(
-                    number,
-                    Descriptor {
-                        file: open,
-                        cloexec: false,
-                    },
-                );
+                let descriptor = Descriptor {
+                    file: Arc::new(adopt(kernel, file)),
+                    cloexec: self.is_cloexec(thread.tid, number),
+                };
+                thread.files().lock().replace(number, descriptor);
             }
         }
+    }
+
+    /// Whether the kernel will close this number of a stopped thread at its next exec.
+    fn is_cloexec(&self, tid: Tid, number: i32) -> bool {
+        let host_proc = self.platform.dispatcher.kernel.host_proc.as_fd();
+        let read = || procfs::read(host_proc, &format!("{}/fdinfo/{number}", tid.0));
+        let info = read().or_else(|_| privilege::with_ptrace(read));
+        info.is_ok_and(|info| {
+            String::from_utf8_lossy(&info)
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok())
+                .is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
+        })
     }
 
     /// A new thread's first stop.
@@ -193,9 +204,7 @@ impl Tracer {
         let host_proc: &OwnedFd = &self.platform.dispatcher.kernel.host_proc;
         let stat =
             || nix::sys::stat::fstatat(host_proc, name.as_str(), nix::fcntl::AtFlags::empty());
-        let stat = stat()
-            .or_else(|_| crate::sys::privilege::with_ptrace(stat))
-            .ok()?;
+        let stat = stat().or_else(|_| privilege::with_ptrace(stat)).ok()?;
         Some((stat.st_dev, stat.st_ino))
     }
 
