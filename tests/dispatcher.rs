@@ -16,6 +16,7 @@ use std::thread;
 use cage_trace::abi::Errno;
 use cage_trace::cage::{
     Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Pairs, Sharing, Thread, Tid,
+    Waker,
 };
 use cage_trace::dispatch::{Answer, Dispatcher, Plan};
 use cage_trace::guest::{Guest, GuestMemory, Ram};
@@ -112,7 +113,7 @@ impl Machine {
         let (result, change) = loop {
             match self.dispatcher.dispatch(&cx, &call) {
                 Answer::Now(result, change) => break (result, change),
-                Answer::Wait(files) => wait(&files),
+                Answer::Wait(files) => wait(|done| files.when_free(done)),
             }
         };
         let (handled, value) = match result {
@@ -140,7 +141,8 @@ impl Machine {
         parent.settle();
         let files = parent.files();
         while !sharing.files && files.freeze().is_err() {
-            wait(&files);
+            let _want = files.want_freeze();
+            wait(|done| files.when_quiet(done));
         }
         let child = self.next_tid();
         let own = self.ram(tid);
@@ -181,7 +183,8 @@ impl Machine {
         thread.settle();
         let files = thread.files();
         while files.freeze().is_err() {
-            wait(&files);
+            let _want = files.want_freeze();
+            wait(|done| files.when_quiet(done));
         }
         let old = self.ram(tid);
         let marked: BTreeSet<i32> = {
@@ -211,9 +214,9 @@ impl Machine {
     }
 }
 
-fn wait(files: &Arc<Files>) {
+fn wait(until: impl FnOnce(Waker)) {
     let (done, is_done) = mpsc::channel();
-    files.when_free(Box::new(move || {
+    until(Box::new(move || {
         let _ = done.send(());
     }));
     is_done.recv().unwrap();

@@ -217,7 +217,14 @@ struct Inner {
     table: FdTable,
     changes: usize,
     frozen: bool,
+    /// How many want to freeze it.
+    wanted: usize,
+    /// How many changes may begin although somebody wants to freeze it: they have waited for the last freeze.
+    admitted: usize,
+    /// Changes that wait.
     waiters: Vec<Waker>,
+    /// Freezes that wait.
+    freezers: Vec<Waker>,
 }
 
 /// A table that threads and cages may share (Linux's `files_struct`).
@@ -245,6 +252,26 @@ impl Drop for Change {
             let mut inner = self.0.0.lock();
             inner.changes = inner.changes.saturating_sub(1);
             if inner.changes == 0 {
+                std::mem::take(&mut inner.freezers)
+            } else {
+                Vec::new()
+            }
+        };
+        wake.into_iter().for_each(|waker| waker());
+    }
+}
+
+/// Somebody waits to freeze a table: no more changes begin, or threads that keep changing it would hold up a fork for
+/// ever.
+#[derive(Debug)]
+pub struct Want(Arc<Files>);
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        let wake = {
+            let mut inner = self.0.0.lock();
+            inner.wanted = inner.wanted.saturating_sub(1);
+            if inner.wanted == 0 && !inner.frozen {
                 std::mem::take(&mut inner.waiters)
             } else {
                 Vec::new()
@@ -280,12 +307,13 @@ impl Files {
     /// Begins a change.
     ///
     /// # Errors
-    /// [`Frozen`] while the kernel copies the table.
+    /// [`Frozen`] while the kernel copies the table, or is about to.
     pub fn begin_change(self: &Arc<Self>) -> Result<Change, Frozen> {
         let mut inner = self.0.lock();
-        if inner.frozen {
+        if inner.frozen || (inner.wanted > 0 && inner.admitted == 0) {
             return Err(Frozen);
         }
+        inner.admitted = inner.admitted.saturating_sub(1);
         inner.changes += 1;
         drop(inner);
         Ok(Change(Arc::clone(self)))
@@ -301,27 +329,50 @@ impl Files {
             return Err(Busy);
         }
         inner.frozen = true;
+        inner.admitted = 0;
         let closing = inner.table.closing.iter().map(|&(fd, _)| fd).collect();
         inner.table.copied_closing = closing;
         Ok(())
     }
 
-    /// Ends a freeze.
+    /// Lets no more changes begin, until the table can be frozen.
+    #[must_use]
+    pub fn want_freeze(self: &Arc<Self>) -> Want {
+        self.0.lock().wanted += 1;
+        Want(Arc::clone(self))
+    }
+
+    /// Ends a freeze. What waited to change the table goes before the next freeze.
     pub fn thaw(&self) {
-        let wake = {
+        let (changes, freezes) = {
             let mut inner = self.0.lock();
             inner.frozen = false;
             inner.table.copied_closing.clear();
-            std::mem::take(&mut inner.waiters)
+            inner.admitted = inner.waiters.len();
+            (
+                std::mem::take(&mut inner.waiters),
+                std::mem::take(&mut inner.freezers),
+            )
         };
-        wake.into_iter().for_each(|waker| waker());
+        changes.into_iter().chain(freezes).for_each(|waker| waker());
     }
 
-    /// Calls `waker` when the table is neither frozen nor being changed; at once, where that is so already.
+    /// Calls `waker` when a change may begin; at once, where that is so already.
     pub fn when_free(&self, waker: Waker) {
         let mut inner = self.0.lock();
-        if inner.changes > 0 || inner.frozen {
+        if inner.frozen || (inner.wanted > 0 && inner.admitted == 0) {
             inner.waiters.push(waker);
+        } else {
+            drop(inner);
+            waker();
+        }
+    }
+
+    /// Calls `waker` when the table can be frozen; at once, where that is so already.
+    pub fn when_quiet(&self, waker: Waker) {
+        let mut inner = self.0.lock();
+        if inner.changes > 0 || inner.frozen {
+            inner.freezers.push(waker);
         } else {
             drop(inner);
             waker();
@@ -414,7 +465,7 @@ mod tests {
         let change = files.begin_change().unwrap();
         assert_eq!(files.freeze(), Err(Busy));
         let counter = Arc::clone(&woken);
-        files.when_free(Box::new(move || {
+        files.when_quiet(Box::new(move || {
             counter.fetch_add(1, Ordering::SeqCst);
         }));
         assert_eq!(woken.load(Ordering::SeqCst), 0);
@@ -423,6 +474,40 @@ mod tests {
         files.freeze().unwrap();
         assert!(files.begin_change().is_err());
         files.thaw();
+        assert!(files.begin_change().is_ok());
+    }
+
+    #[test]
+    fn who_wants_to_freeze_is_not_held_up_for_ever_nor_holds_up_others() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let files = Files::new(FdTable::default());
+        let change = files.begin_change().unwrap();
+        assert_eq!(files.freeze(), Err(Busy));
+        let want = files.want_freeze();
+        let second = files.want_freeze();
+        assert!(
+            files.begin_change().is_err(),
+            "the change after would never end"
+        );
+        let woken = Arc::new(AtomicUsize::new(0));
+        let (counter, table) = (Arc::clone(&woken), Arc::clone(&files));
+        files.when_free(Box::new(move || {
+            assert!(table.begin_change().is_ok());
+            counter.fetch_add(1, Ordering::SeqCst);
+        }));
+        drop(change);
+        assert_eq!(woken.load(Ordering::SeqCst), 0);
+        files.freeze().unwrap();
+        drop(want);
+        files.thaw();
+        assert_eq!(
+            woken.load(Ordering::SeqCst),
+            1,
+            "it has waited for one freeze"
+        );
+        assert!(files.begin_change().is_err(), "another is wanted");
+        // Who wanted it was killed.
+        drop(second);
         assert!(files.begin_change().is_ok());
     }
 

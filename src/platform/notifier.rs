@@ -11,6 +11,7 @@ use crate::cage::{Thread, Tid};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Install, Outcome};
+use crate::sys::closer::Loan;
 use crate::sys::notify::{self, Notification, Response};
 use crate::sys::{namespace, signal};
 
@@ -77,8 +78,11 @@ fn answer(platform: &Arc<Platform>, listener: BorrowedFd<'_>, notification: Noti
         .get(Tid(notification.tid))
         .cloned();
     let Some(thread) = thread else {
-        // A call from an unknown cage: refused, and its thread ends.
-        signal::kill_thread(notification.tid);
+        // A call from an unknown cage: refused, and its thread ends; where it has ended already its number may be
+        // somebody else's.
+        if notify::still_waits(listener, notification.id) {
+            signal::kill_thread(notification.tid);
+        }
         let _ = notify::send(
             listener,
             notification.id,
@@ -202,6 +206,8 @@ fn add_all(
         fd, file, cloexec, ..
     } in installs
     {
+        // The cage may close its own at once.
+        let file = Loan::from(file);
         if let Err(errno) = notify::add_file(listener, id, &file, fd, cloexec) {
             numbers.into_iter().for_each(|fd| cx.undo_install(fd));
             return Err(errno);

@@ -14,6 +14,7 @@ use crate::cage::{
     Thread,
 };
 use crate::guest::{Fd, Guest};
+use crate::sys::closer::Loan;
 
 /// A file that the platform puts into the cage's kernel table before the call returns.
 #[derive(Debug)]
@@ -150,8 +151,14 @@ impl<'a> Ctx<'a> {
         if let Some(host) = descriptor.file.host() {
             return act(host);
         }
-        let borrowed = self.guest.borrow_file(fd.0)?;
+        let borrowed = Loan::from(self.guest.borrow_file(fd.0)?);
         act(borrowed.as_fd())
+    }
+
+    /// Whether the kernel holds something in the cage at this number.
+    #[must_use]
+    pub fn holds(&self, fd: i32) -> bool {
+        self.guest.borrow_file(fd).map(Loan::from).err() != Some(Errno::EBADF)
     }
 
     /// Puts a new open file into the table at the lowest free number, and into the cage where the kernel may hold it.
@@ -177,7 +184,7 @@ impl<'a> Ctx<'a> {
             file: Arc::clone(file),
             cloexec,
         };
-        let gone = |fd| matches!(self.guest.borrow_file(fd), Err(Errno::EBADF));
+        let gone = |fd| !self.holds(fd);
         let files = self.files();
         let mut table = files.lock();
         let fd = table.insert_lowest(from, self.cage().nofile(), descriptor, gone)?;

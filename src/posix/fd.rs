@@ -141,7 +141,7 @@ fn duplicate_at(cx: &Ctx<'_>, oldfd: Fd, newfd: Fd, cloexec: bool) -> SysResult 
     let files = cx.files();
     let mut table = files.lock();
     if table.is_closing(newfd.0) {
-        if holds(cx, newfd.0) {
+        if cx.holds(newfd.0) {
             // Another thread's close is about to run and would close the new file.
             return Err(Errno::EBUSY);
         }
@@ -171,15 +171,10 @@ fn open_file(cx: &Ctx<'_>, fd: Fd) -> Result<(Arc<OpenFile>, OwnedFd), Errno> {
     Ok((file, host))
 }
 
-/// Whether the kernel holds something in the cage at this number.
-fn holds(cx: &Ctx<'_>, fd: i32) -> bool {
-    !matches!(cx.guest.borrow_file(fd), Err(Errno::EBADF))
-}
-
 /// Whether nothing is on its way to this number any more.
 fn arrived(cx: &Ctx<'_>, table: &mut FdTable, fd: i32) -> bool {
     if table.is_arriving(fd) {
-        if !holds(cx, fd) {
+        if !cx.holds(fd) {
             return false;
         }
         table.arrived(fd);

@@ -1,5 +1,6 @@
 //! The host kernel, as safe functions: the only floor with `unsafe`. No policy lives here.
 
+pub mod closer;
 pub mod descriptor;
 pub mod event;
 pub mod exec;

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use syscalls::syscall;
@@ -43,6 +43,55 @@ pub fn read(proc: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, Errno> {
     }
 }
 
+/// A piece of a process's address space, as `/proc/PID/maps` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Its first address, and the one behind its last.
+    pub range: (u64, u64),
+    /// `rwxp`, a dash for what it lacks, `s` where it is shared.
+    pub mode: String,
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// The file's inode, or zero.
+    pub inode: u64,
+}
+
+impl Mapping {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let hex = |word: &str| u64::from_str_radix(word, 16).ok();
+        let range = (hex(start)?, hex(end)?);
+        let mode = words.next()?.to_owned();
+        let offset = hex(words.next()?)?;
+        let inode = words.nth(1)?.parse().ok()?;
+        Some(Self {
+            range,
+            mode,
+            offset,
+            inode,
+        })
+    }
+}
+
+/// What a thread has mapped at an address. The list is as long as the thread made it, and is read only so far.
+///
+/// # Errors
+/// Those of openat(2) and read(2).
+pub fn mapping_at(proc: BorrowedFd<'_>, tid: i32, address: u64) -> Result<Option<Mapping>, Errno> {
+    let maps = File::from(open(proc, &format!("{tid}/maps"), libc::O_RDONLY)?);
+    for line in BufReader::new(maps).split(b'\n') {
+        let line = line.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::new))?;
+        let Some(mapping) = Mapping::parse(&String::from_utf8_lossy(&line)) else {
+            continue;
+        };
+        if mapping.range.1 > address {
+            return Ok(Some(mapping).filter(|mapping| mapping.range.0 <= address));
+        }
+    }
+    Ok(None)
+}
+
 /// The text of a link below `proc`.
 ///
 /// # Errors
@@ -62,4 +111,25 @@ pub fn link(proc: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, Errno> {
     }?;
     text.truncate(len);
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_found_by_any_address_in_it() {
+        let proc = File::open("/proc").unwrap();
+        let tid = std::process::id().cast_signed();
+        let here = a_mapping_is_found_by_any_address_in_it as *const () as u64;
+        let code = mapping_at(proc.as_fd(), tid, here).unwrap().unwrap();
+        assert_eq!(code.mode, "r-xp");
+        assert!(code.inode != 0 && code.range.0 <= here && here < code.range.1);
+        let again = mapping_at(proc.as_fd(), tid, code.range.0).unwrap();
+        assert_eq!(again, Some(code));
+        assert_eq!(mapping_at(proc.as_fd(), tid, 0), Ok(None));
+        assert_eq!(Mapping::parse("no line of maps"), None);
+    }
 }

@@ -7,9 +7,9 @@ use super::super::{HELLO, Kind, Promise, ToTracer, all_addable};
 use super::Tracer;
 use super::jobs::Job;
 use super::script::{After, Script};
-use super::tracee::{At, Entry, Forwarded, Freeze, Phase, args};
+use super::tracee::{Asked, At, Entry, Forwarded, Freeze, Phase, args};
 use crate::abi::Errno;
-use crate::cage::{Change, Files, Thread};
+use crate::cage::{Change, Thread, Waker};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Forward, Install, Outcome, Role, SysResult};
@@ -31,6 +31,10 @@ impl Tracer {
             return Ok(());
         };
         match &tracee.phase {
+            Phase::Script(_) | Phase::Forwarded(_) | Phase::Promised { .. } if data == FOREIGN => {
+                Self::diverted(tid);
+                return Ok(());
+            }
             Phase::Script(_) | Phase::Forwarded(_) | Phase::Promised { .. } => {
                 return self.go_on(stopped, 0);
             }
@@ -74,23 +78,18 @@ impl Tracer {
         match platform.dispatcher.dispatch(&cx, &entry.call) {
             Answer::Now(result, change) => self.carry_out(stopped, entry, &cx, result, change),
             Answer::Wait(files) => {
-                self.park(stopped, entry, &files);
+                let tid = stopped.tid();
+                self.set_phase(tid, Phase::Parked(entry, stopped, None));
+                files.when_free(self.retry_later(tid));
                 Ok(())
             }
         }
     }
 
-    fn park(&mut self, stopped: Stopped, entry: Entry, files: &Files) {
-        let tid = stopped.tid();
-        if let Some(tracee) = self.tracees.get_mut(&tid) {
-            tracee.phase = Phase::Parked(entry, stopped);
-        }
-        self.retry_when_free(tid, files);
-    }
-
-    fn retry_when_free(&self, tid: i32, files: &Files) {
+    /// Looks at this stopped thread again, when its table allows it.
+    pub(super) fn retry_later(&self, tid: i32) -> Waker {
         let platform = Arc::clone(&self.platform);
-        files.when_free(Box::new(move || platform.ask_tracer(ToTracer::Retry(tid))));
+        Box::new(move || platform.ask_tracer(ToTracer::Retry(tid)))
     }
 
     /// A table is free again.
@@ -99,8 +98,9 @@ impl Tracer {
             return Ok(());
         };
         match std::mem::replace(&mut tracee.phase, Phase::Running) {
-            Phase::Parked(entry, stopped) => self.ask(stopped, entry),
-            Phase::Waiting(script, stopped) => self.begin(stopped, script),
+            // What is wanted stays so until it is had.
+            Phase::Parked(entry, stopped, _want) => self.ask(stopped, entry),
+            Phase::Waiting(script, stopped, _want) => self.begin(stopped, script),
             other => {
                 tracee.phase = other;
                 Ok(())
@@ -156,7 +156,7 @@ impl Tracer {
                 then: None,
                 role: Role::Plain,
                 rewritten: false,
-                entering: false,
+                entering: None,
                 mask: None,
                 freeze: None,
                 change,
@@ -212,7 +212,12 @@ impl Tracer {
             let mask = stopped.signal_mask()?;
             stopped.set_signal_mask(u64::MAX)?;
             let entering = entry.at != At::Entry;
-            self.set_phase(tid, Phase::Promised { mask, entering });
+            let phase = Phase::Promised {
+                mask,
+                asked: Asked::new(&entry, private, entry.call.args),
+                entering,
+            };
+            self.set_phase(tid, phase);
             return stopped.resume(Resume::ToCallEdge, 0);
         }
         // The script holds the table still by itself.
@@ -275,7 +280,9 @@ impl Tracer {
             Role::Fork(_) | Role::Exec(_) => match Freeze::of(&files) {
                 Ok(freeze) => Some(freeze),
                 Err(_) => {
-                    self.park(stopped, entry, &files);
+                    let want = files.want_freeze();
+                    self.set_phase(tid, Phase::Parked(entry, stopped, Some(want)));
+                    files.when_quiet(self.retry_later(tid));
                     return Ok(());
                 }
             },
@@ -344,7 +351,8 @@ impl Tracer {
             drop((freeze, change));
             return resumed;
         }
-        let entering = entry.at != At::Entry;
+        let entering =
+            (entry.at != At::Entry).then(|| Asked::new(&entry, forward.nr, forward.args));
         // A wait may last; what it leads to begins its change when it comes.
         let change = change.filter(|_| forward.then.is_none());
         self.set_phase(
@@ -355,17 +363,27 @@ impl Tracer {
                 role: forward.role,
                 rewritten,
                 entering,
-                mask: mask.filter(|_| entering),
+                mask: mask.filter(|_| entering.is_some()),
                 freeze,
                 change,
                 slots,
                 lent,
             })),
         );
-        if let (Some(mask), false) = (mask, entering) {
+        if let (Some(mask), None) = (mask, entering) {
             stopped.set_signal_mask(mask)?;
         }
         stopped.resume(Resume::ToCallEdge, 0)
+    }
+
+    /// A thread that was sent back to its instruction made another call than it was sent for: the cage had changed its
+    /// code under it. What it makes there is not judged, so it makes nothing more.
+    pub(super) fn diverted(tid: i32) {
+        tracing::warn!(
+            tid,
+            "a cage changed the code of a call under way; it is killed"
+        );
+        signal::kill_thread(tid);
     }
 
     pub(super) fn on_call_edge(&mut self, stopped: Stopped) -> Result<(), Error> {
@@ -375,14 +393,28 @@ impl Tracer {
         };
         match &mut tracee.phase {
             Phase::Script(_) => return self.on_script_edge(stopped),
-            Phase::Forwarded(forwarded) if forwarded.entering => {
-                forwarded.entering = false;
+            Phase::Forwarded(forwarded) if forwarded.entering.is_some() => {
+                let regs = stopped.regs()?;
+                if !forwarded
+                    .entering
+                    .take()
+                    .is_some_and(|asked| asked.is_made_by(&regs))
+                {
+                    Self::diverted(tid);
+                    return Ok(());
+                }
                 if let Some(mask) = forwarded.mask.take() {
                     stopped.set_signal_mask(mask)?;
                 }
                 return stopped.resume(Resume::ToCallEdge, 0);
             }
-            Phase::Promised { entering, .. } if *entering => {
+            Phase::Promised {
+                asked, entering, ..
+            } if *entering => {
+                if !asked.is_made_by(&stopped.regs()?) {
+                    Self::diverted(tid);
+                    return Ok(());
+                }
                 *entering = false;
                 return stopped.resume(Resume::ToCallEdge, 0);
             }

@@ -12,6 +12,8 @@ use crate::abi::layout::{Iovec, Msghdr};
 use crate::abi::{Errno, Sysno};
 use crate::guest::{Guest, UserPtr};
 use crate::posix::Install;
+use crate::sys::closer::Loan;
+use crate::sys::{privilege, procfs};
 
 /// What a job wants next.
 pub(super) enum Step {
@@ -26,6 +28,7 @@ pub(super) struct Bench<'a> {
     pub(super) guest: &'a dyn Guest,
     pub(super) arenas: &'a Mutex<Arenas>,
     pub(super) host_proc: &'a OwnedFd,
+    pub(super) tid: i32,
 }
 
 /// Where a received file goes.
@@ -146,6 +149,14 @@ impl Job {
         )
     }
 
+    /// The number that it closes, where it does.
+    pub(super) fn closes(&self) -> Option<i32> {
+        match self.work {
+            Work::Close(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Whether numbers that the kernel chooses are about while it runs: then the table must be still.
     pub(super) fn needs_still_table(&self) -> bool {
         matches!(
@@ -232,10 +243,10 @@ impl Job {
             1 => {
                 check(result)?;
                 self.pair = bench.guest.get(UserPtr::<[i32; 2]>::new(scratch + PAIR))?;
-                let ours = bench.guest.borrow_file(self.pair[1])?;
+                let ours = Loan::from(bench.guest.borrow_file(self.pair[1])?);
                 let files = [file.as_raw_fd()];
                 sendmsg::<()>(
-                    ours.as_raw_fd(),
+                    ours.as_fd().as_raw_fd(),
                     &[std::io::IoSlice::new(b"f")],
                     &[ControlMessage::ScmRights(&files)],
                     MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
@@ -279,7 +290,13 @@ impl Job {
                 ))
             }
             4 => match place {
-                Place::Anywhere => Ok(Step::Done(Some(self.received))),
+                Place::Anywhere => {
+                    // The number went through memory that the cage can change.
+                    if !same_file(bench.guest.borrow_file(self.received)?, file) {
+                        return Err(Errno::EPERM);
+                    }
+                    Ok(Step::Done(Some(self.received)))
+                }
                 Place::At {
                     number: at,
                     cloexec,
@@ -382,6 +399,9 @@ impl Job {
             6 => {
                 // Unsealed, the cage could put its own memory there.
                 check(result)?;
+                if !is_mapped(bench, *base, backing) {
+                    return Err(Errno::EPERM);
+                }
                 let file = file.take();
                 bench.arenas.lock().add(*base, file);
                 Ok(Step::Call(
@@ -408,7 +428,27 @@ fn map_anonymous() -> Step {
     )
 }
 
+fn identity(file: impl AsFd) -> Option<(u64, u64)> {
+    nix::sys::stat::fstat(file)
+        .ok()
+        .map(|stat| (stat.st_dev, stat.st_ino))
+}
+
 fn same_file(one: OwnedFd, other: &OwnedFd) -> bool {
-    let identity = |fd: &OwnedFd| nix::sys::stat::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-    matches!((identity(&one), identity(other)), (Ok(one), Ok(other)) if one == other)
+    let one = identity(Loan::from(one));
+    one.is_some() && one == identity(other)
+}
+
+/// Whether what a thread has mapped at `base`, now that it is sealed, is this file, shared and for reading only: another
+/// thread may have put something else there before it was sealed.
+fn is_mapped(bench: &Bench<'_>, base: u64, file: &OwnedFd) -> bool {
+    let look = || procfs::mapping_at(bench.host_proc.as_fd(), bench.tid, base);
+    let Ok(Some(mapping)) = look().or_else(|_| privilege::with_ptrace(look)) else {
+        return false;
+    };
+    let inode = identity(file).map(|(_, inode)| inode);
+    mapping.range == (base, base + ARENA)
+        && mapping.mode == "r--s"
+        && mapping.offset == 0
+        && inode == Some(mapping.inode)
 }

@@ -98,6 +98,52 @@ impl Tracer {
         stopped.resume(Resume::Run, 0)
     }
 
+    /// Children whose maker was killed before its event could tell of them: nobody ever saw their numbers, and they never
+    /// begin.
+    pub(super) fn drop_orphans(&mut self) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        let mut makers: Vec<i32> = Vec::new();
+        for tracee in self.tracees.values() {
+            if let Phase::Forwarded(forwarded) = &tracee.phase
+                && let Role::Fork(_) = forwarded.role
+            {
+                let process = tracee.thread.cage.tgid.0;
+                // Its own, or with CLONE_PARENT its parent's.
+                makers.push(process);
+                makers.extend(self.family_of(process).map(|(_, parent)| parent));
+            }
+        }
+        let mut lost = Vec::new();
+        for &child in self.orphans.keys() {
+            let waits = self.family_of(child).is_some_and(|(process, parent)| {
+                makers.contains(&process) || makers.contains(&parent)
+            });
+            if !waits {
+                lost.push(child);
+            }
+        }
+        for child in lost {
+            self.orphans.remove(&child);
+            signal::kill_thread(child);
+        }
+    }
+
+    /// A thread's process and that one's parent.
+    fn family_of(&self, tid: i32) -> Option<(i32, i32)> {
+        let proc = self.platform.dispatcher.kernel.host_proc.as_fd();
+        let status = procfs::read(proc, &format!("{tid}/status")).ok()?;
+        let status = String::from_utf8_lossy(&status);
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .and_then(|number| number.trim().parse().ok())
+        };
+        Some((field("Tgid:")?, field("PPid:")?))
+    }
+
     /// Numbers that were being closed when the kernel copied the table: where the copy came first they are open in it.
     fn keep_unclosed(&self, thread: &Arc<Thread>, numbers: Vec<i32>) {
         let guest = ProcessGuest::stopped(thread);

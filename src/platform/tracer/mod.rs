@@ -123,7 +123,10 @@ impl Tracer {
                         }
                     }
                     Waited::Ended(tid, status) => self.on_end(tid, status),
-                    Waited::Nothing => break,
+                    Waited::Nothing => {
+                        self.drop_orphans();
+                        break;
+                    }
                     Waited::NoneLeft => return self.ending,
                 }
             }

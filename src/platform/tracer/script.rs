@@ -9,7 +9,7 @@ use super::super::meter::count;
 use super::super::process_guest::ProcessGuest;
 use super::Tracer;
 use super::jobs::{Bench, Job, Step};
-use super::tracee::{At, Entry, Freeze, Phase};
+use super::tracee::{Asked, At, Entry, Freeze, Phase};
 use crate::abi::Errno;
 use crate::interpose::Handled;
 use crate::posix::{Forward, Role};
@@ -61,7 +61,8 @@ pub(super) struct Script {
     jobs: VecDeque<Job>,
     after: After,
     mask: Option<u64>,
-    entering: bool,
+    /// The thread goes back to its instruction: the next edge is the beginning of this call.
+    entering: Option<Asked>,
     still: Option<Freeze>,
     lent: Option<i32>,
     numbers: Option<MoreNumbers>,
@@ -74,7 +75,7 @@ impl Script {
             jobs: jobs.into(),
             after,
             mask: None,
-            entering: false,
+            entering: None,
             still: None,
             lent: None,
             numbers: None,
@@ -132,11 +133,9 @@ impl Tracer {
             match Freeze::of(&files) {
                 Ok(still) => script.still = Some(still),
                 Err(_) => {
-                    self.set_phase(tid, Phase::Waiting(script, stopped));
-                    let platform = Arc::clone(&self.platform);
-                    files.when_free(Box::new(move || {
-                        platform.ask_tracer(super::ToTracer::Retry(tid));
-                    }));
+                    let want = files.want_freeze();
+                    self.set_phase(tid, Phase::Waiting(script, stopped, want));
+                    files.when_quiet(self.retry_later(tid));
                     return Ok(());
                 }
             }
@@ -158,8 +157,11 @@ impl Tracer {
         let Phase::Script(mut script) = std::mem::replace(&mut tracee.phase, Phase::Running) else {
             return stopped.resume(Resume::Run, 0);
         };
-        if script.entering {
-            script.entering = false;
+        if let Some(asked) = script.entering.take() {
+            if !asked.is_made_by(&stopped.regs()?) {
+                Self::diverted(tid);
+                return Ok(());
+            }
             tracee.phase = Phase::Script(script);
             return stopped.resume(Resume::ToCallEdge, 0);
         }
@@ -185,18 +187,27 @@ impl Tracer {
             guest: &guest,
             arenas: &arenas,
             host_proc: &platform.dispatcher.kernel.host_proc,
+            tid,
         };
         while let Some(job) = script.jobs.front_mut() {
             match job.step(&bench, result) {
                 Ok(Step::Call(nr, args)) => {
                     count(&platform.meter.injected);
                     stopped.set_regs(&script.entry.with_call(nr, args))?;
-                    script.entering = script.entry.at != At::Entry;
+                    script.entering =
+                        (script.entry.at != At::Entry).then(|| Asked::new(&script.entry, nr, args));
                     self.set_phase(tid, Phase::Script(script));
                     return stopped.resume(Resume::ToCallEdge, 0);
                 }
                 Ok(Step::Done(lent)) => {
-                    script.lent = script.lent.or(lent);
+                    if let Some(number) = lent {
+                        // Nobody else gets this number until it is closed: the call names the file by it.
+                        thread.files().lock().mark_closing(number, thread.tid);
+                        script.lent = Some(number);
+                    }
+                    if let Some(number) = job.closes() {
+                        thread.files().lock().closed(number);
+                    }
                     if job.is_grant() {
                         count(&platform.meter.grants);
                     }

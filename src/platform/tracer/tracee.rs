@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::super::Handover;
 use super::arena::{Arenas, Slot};
 use super::script::Script;
-use crate::cage::{Busy, Change, Files, Thread};
+use crate::cage::{Busy, Change, Files, Thread, Want};
 use crate::interpose::Call;
 use crate::posix::{Judged, Role, Then};
 use crate::sys::ptrace::{Regs, Resume, Stopped};
@@ -64,6 +64,30 @@ impl Entry {
     }
 }
 
+/// A call that a thread goes back to its instruction for. Another thread may have put other code there meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    nr: u64,
+    args: [u64; 6],
+    rip: u64,
+}
+
+impl Asked {
+    /// The call that these registers make when they begin at the instruction of `entry`.
+    pub(super) fn new(entry: &Entry, nr: u64, args: [u64; 6]) -> Self {
+        Self {
+            nr,
+            args,
+            rip: entry.regs.rip,
+        }
+    }
+
+    /// Whether the call that begins with these registers is the one that was asked for.
+    pub(super) fn is_made_by(&self, regs: &Regs) -> bool {
+        (regs.orig_rax, args(regs), regs.rip) == (self.nr, self.args, self.rip)
+    }
+}
+
 /// The arguments in a thread's registers.
 pub(super) fn args(regs: &Regs) -> [u64; 6] {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9]
@@ -93,8 +117,8 @@ pub(super) struct Forwarded {
     pub(super) role: Role,
     /// The registers are not the cage's own.
     pub(super) rewritten: bool,
-    /// The thread goes back to the instruction: the next edge is the beginning.
-    pub(super) entering: bool,
+    /// The thread goes back to the instruction: the next edge is the beginning of this call.
+    pub(super) entering: Option<Asked>,
     /// The cage's signal mask, to be put back at the beginning.
     pub(super) mask: Option<u64>,
     pub(super) freeze: Option<Freeze>,
@@ -127,15 +151,17 @@ pub(super) enum Phase {
     Promised {
         /// The cage's signal mask, to be put back at the end.
         mask: u64,
+        /// That call.
+        asked: Asked,
         /// The thread goes back to the instruction: the next edge is the beginning.
         entering: bool,
     },
     /// In calls that the tracer makes in it.
     Script(Box<Script>),
     /// Stopped before a call, until a table is free.
-    Parked(Entry, Stopped),
+    Parked(Entry, Stopped, Option<Want>),
     /// Stopped before a script, until a table is free.
-    Waiting(Box<Script>, Stopped),
+    Waiting(Box<Script>, Stopped, Want),
 }
 
 impl Phase {

@@ -10,6 +10,7 @@ use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
 use crate::guest::{Addr, Fd, UserOut};
 use crate::posix::{Ctx, Outcome, SysResult};
+use crate::sys::closer::Loan;
 use crate::sys::socket as host;
 
 /// What the caller asked for.
@@ -51,8 +52,8 @@ fn attempt(cx: &Ctx<'_>, request: Request, file: Arc<OpenFile>, wait: Option<Wai
     if cx.begin_change().is_err() {
         return pause(0, move |cx| attempt(cx, request, file, wait));
     }
-    let borrowed = cx.guest.borrow_file(request.listener.0)?;
-    let listener = borrowed.as_fd();
+    let listener = Loan::from(cx.guest.borrow_file(request.listener.0)?);
+    let listener = listener.as_fd();
     // One that does not listen fails at once, and poll may say nothing of it.
     if host::ready(listener, libc::POLLIN)? || !host::listens(listener)? {
         let mut name = Vec::new();

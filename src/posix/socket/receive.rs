@@ -13,6 +13,7 @@ use crate::abi::layout::{Iovec, Msghdr, Timespec};
 use crate::cage::OpenFile;
 use crate::guest::{Addr, Fd, UserPtr};
 use crate::posix::{Ctx, Outcome, SysResult};
+use crate::sys::closer::Loan;
 use crate::sys::socket as host;
 
 /// The most that one call takes through the supervisor; a stream's reader may get less than it asked for.
@@ -196,8 +197,8 @@ impl One {
         if cx.begin_change().is_err() {
             return pause(self.done as u64, move |cx| self.attempt(cx, wait));
         }
-        let borrowed = cx.guest.borrow_file(self.sockfd.0)?;
-        let socket = borrowed.as_fd();
+        let loan = Loan::from(cx.guest.borrow_file(self.sockfd.0)?);
+        let socket = loan.as_fd();
         loop {
             let received = match self.shape.receive(cx, socket, self.done, self.flags) {
                 Ok(received) => received,
@@ -291,8 +292,8 @@ impl Many {
         if cx.begin_change().is_err() {
             return pause(self.got, move |cx| self.attempt(cx, wait));
         }
-        let borrowed = cx.guest.borrow_file(self.sockfd.0)?;
-        let socket = borrowed.as_fd();
+        let loan = Loan::from(cx.guest.borrow_file(self.sockfd.0)?);
+        let socket = loan.as_fd();
         while self.got < self.count {
             match self.next(cx, socket) {
                 Ok(true) => {
