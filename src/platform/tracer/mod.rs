@@ -288,7 +288,7 @@ impl Tracer {
         let restartable = std::mem::take(&mut tracee.restartable);
         let thread = Arc::clone(&tracee.thread);
         if let Phase::Forwarded(forwarded) = &tracee.phase
-            && forwarded.entering
+            && forwarded.entering.is_some()
             && forwarded.mask.is_none()
         {
             // Between two native waits that stand in for one call: the call itself is interrupted, or made again.
