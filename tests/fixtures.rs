@@ -78,7 +78,8 @@ fixtures! {
     sig_kill sig_mask sig_pipe sig_realtime sig_restart sig_stop sig_storm sig_timers sock_accept_threads
     sock_families sock_msg sock_nonblock sock_pair sock_peercred sock_scm_cred sock_scm_rights sock_tcp
     sock_timeo sock_udp sock_unix_abstract sock_unix_path stat_family stdio_closed sys_misc thread_create
-    thread_exit thread_fd_reuse thread_fd_storm thread_fs thread_robust thread_sync time_sleep truncate_alloc
+    thread_exit thread_fd_reuse thread_fd_storm thread_files_split thread_fs thread_robust thread_sync time_sleep
+    truncate_alloc
     tty_jobs tty_pty tty_session world_pids world_proc_sys world_refused_files world_root world_sys_dev
 }
 

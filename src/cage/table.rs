@@ -92,6 +92,9 @@ impl CageTable {
             to_close = table.take_closing();
             Files::new(table)
         };
+        if sharing.thread && !sharing.files {
+            cage.note_split_files();
+        }
         let fs = if sharing.fs {
             maker.fs()
         } else {

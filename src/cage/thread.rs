@@ -67,6 +67,8 @@ pub struct Cage {
     nofile: AtomicU64,
     /// What the process was told of itself, though the kernel knows it otherwise.
     pub pretence: Pretence,
+    /// Its threads may have different descriptor tables.
+    split_files: AtomicBool,
     /// The program, as exec reached it, and its arguments (for logs).
     program: Mutex<Arc<[u8]>>,
 }
@@ -90,6 +92,7 @@ impl Cage {
             pidfd,
             inner_pid: OnceLock::new(),
             nofile: AtomicU64::new(nofile),
+            split_files: AtomicBool::new(false),
             pretence: Pretence::of_child(parent.map(|parent| &parent.pretence)),
             program: Mutex::new(program),
         }
@@ -121,6 +124,11 @@ impl Cage {
     #[must_use]
     pub fn program(&self) -> Arc<[u8]> {
         Arc::clone(&self.program.lock())
+    }
+
+    /// Notes that its threads may have different descriptor tables.
+    pub fn note_split_files(&self) {
+        self.split_files.store(true, Ordering::Release);
     }
 
     /// Notes a new program.
@@ -170,10 +178,16 @@ impl Thread {
         }
     }
 
-    /// Whether its kernel table may be another one than its process's leader's: it is not the leader itself.
+    /// Whether the process's pid descriptor, which stands for its leader, may lead to another table than this thread's.
     #[must_use]
     pub fn needs_own_pidfd(&self) -> bool {
         self.tid != self.cage.tgid
+    }
+
+    /// Whether the leader's table is not to be asked at all.
+    #[must_use]
+    pub fn has_own_files(&self) -> bool {
+        self.needs_own_pidfd() && self.cage.split_files.load(Ordering::Acquire)
     }
 
     /// Its descriptor table.
@@ -184,6 +198,7 @@ impl Thread {
 
     /// Gives it another descriptor table (exec, `unshare(CLONE_FILES)`).
     pub fn set_files(&self, files: Arc<Files>) {
+        self.cage.note_split_files();
         *self.files.lock() = files;
     }
 

@@ -1,6 +1,6 @@
 //! A cage that is a process: its memory by process_vm_readv(2), its files by pidfd_getfd(2).
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::abi::Errno;
@@ -65,13 +65,17 @@ impl GuestMemory for ProcessGuest<'_> {
 
 impl Guest for ProcessGuest<'_> {
     fn borrow_file(&self, fd: i32) -> Result<OwnedFd, Errno> {
+        let of_thread = || {
+            let own = memory::pidfd_open_thread(self.thread.tid.0)?;
+            with_ptrace_if_refused(|| memory::pidfd_getfd(own.as_fd(), fd))
+        };
+        if self.thread.has_own_files() {
+            return of_thread();
+        }
         let pidfd = self.thread.cage.pidfd().ok_or(Errno::EBADF)?;
         match with_ptrace_if_refused(|| memory::pidfd_getfd(pidfd, fd)) {
-            // The leader may have ended, or this thread have a table of its own.
-            Err(Errno::EBADF | Errno::ESRCH) if self.thread.needs_own_pidfd() => {
-                let own = memory::pidfd_open_thread(self.thread.tid.0)?;
-                with_ptrace_if_refused(|| memory::pidfd_getfd(std::os::fd::AsFd::as_fd(&own), fd))
-            }
+            // The leader may have ended.
+            Err(Errno::EBADF | Errno::ESRCH) if self.thread.needs_own_pidfd() => of_thread(),
             result => result,
         }
     }

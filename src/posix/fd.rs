@@ -3,14 +3,15 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Ctx, Outcome, SysResult};
-use crate::abi::Errno;
-use crate::cage::{Descriptor, FdTable, FileKind, Files, OpenFile};
+use super::{Ctx, Forward, Outcome, Role, SysResult};
+use crate::abi::{Errno, Sysno};
+use crate::cage::{Descriptor, FdTable, FileKind, OpenFile};
 use crate::guest::{Fd, UserOut};
 use crate::sys::descriptor;
 
 /// What makes a pipe one of the kernel's notification queues.
 const O_NOTIFICATION_PIPE: i32 = libc::O_EXCL;
+const CLONE_FILES: u64 = 0x400;
 
 /// See close(2).
 pub fn close(cx: &Ctx<'_>, fd: Fd) -> SysResult {
@@ -33,11 +34,29 @@ pub fn close_range(cx: &Ctx<'_>, first: u32, last: u32, flags: u32) -> SysResult
     if flags & !(libc::CLOSE_RANGE_UNSHARE | libc::CLOSE_RANGE_CLOEXEC) != 0 || first > last {
         return Err(Errno::EINVAL);
     }
-    if flags & libc::CLOSE_RANGE_UNSHARE != 0 {
-        unshare_files(cx);
+    if flags & libc::CLOSE_RANGE_UNSHARE != 0 && shares_files(cx) {
+        let [first, last] = [first, last].map(u64::from);
+        let rest = flags & !libc::CLOSE_RANGE_UNSHARE;
+        let args = [first, last, u64::from(rest), 0, 0, 0];
+        return Forward::new(Sysno::unshare, [CLONE_FILES, 0, 0, 0, 0, 0])
+            .role(Role::Copy)
+            .then(move |cx, result| {
+                if result < 0 {
+                    return Ok(Outcome::Continue);
+                }
+                take_out_range(cx, first, last, rest)?;
+                Forward::new(Sysno::close_range, args).into()
+            })
+            .into();
     }
+    take_out_range(cx, first.into(), last.into(), flags)?;
+    Ok(Outcome::Continue)
+}
+
+/// The virtual part of close_range(2), on the caller's own table.
+fn take_out_range(cx: &Ctx<'_>, first: u64, last: u64, flags: u32) -> Result<(), Errno> {
     let Ok(first) = i32::try_from(first) else {
-        return Ok(Outcome::Continue);
+        return Ok(());
     };
     let last = i32::try_from(last).unwrap_or(i32::MAX);
     let files = cx.files();
@@ -56,7 +75,7 @@ pub fn close_range(cx: &Ctx<'_>, first: u32, last: u32, flags: u32) -> SysResult
     drop(table);
     cx.thread.mark_closing();
     drop(closed);
-    Ok(Outcome::Continue)
+    Ok(())
 }
 
 /// See dup(2).
@@ -126,9 +145,13 @@ pub(super) fn duplicate(cx: &Ctx<'_>, oldfd: Fd, from: i32, cloexec: bool) -> Sy
     Outcome::value(cx.insert_from(from, &file, Some(host), cloexec)?)
 }
 
-/// Gives the thread a descriptor table of its own, as `unshare(CLONE_FILES)` does.
-pub(super) fn unshare_files(cx: &Ctx<'_>) {
-    cx.thread.set_files(Files::new(cx.files().copy()));
+/// Whether another thread, of this process or another, has the same descriptor table.
+pub(super) fn shares_files(cx: &Ctx<'_>) -> bool {
+    let files = cx.files();
+    let cages = cx.kernel.cages.read();
+    cages
+        .threads()
+        .any(|other| other.tid != cx.thread.tid && Arc::ptr_eq(&files, &other.files()))
 }
 
 /// Duplicates onto a number of the cage's choice, closing what is there.
@@ -194,7 +217,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::cage::Tid;
+    use crate::cage::{Files, Thread, Tid};
     use crate::guest::Guest;
     use crate::posix::bench_cage::{NOWHERE, TestCage, fails};
 
@@ -292,12 +315,42 @@ mod tests {
         let cloexec = u64::from(libc::CLOSE_RANGE_CLOEXEC);
         assert_eq!(cage.call("close_range", &[3, all, cloexec]), 0);
         assert!(cage.cloexec(7) && cage.cloexec(3) && !cage.cloexec(2));
-        let shared = cage.thread.files();
         let unshare = u64::from(libc::CLOSE_RANGE_UNSHARE);
-        assert_eq!(cage.call("close_range", &[1, all, unshare]), 0);
-        assert_eq!(cage.numbers(), vec![0]);
-        assert_eq!(shared.lock().len(), 6);
+        assert_eq!(cage.call("close_range", &[4, all, unshare]), 0);
+        assert_eq!(cage.numbers(), vec![0, 1, 2, 3]);
         assert_eq!(cage.call("close_range", &[all, all, 0]), 0);
+    }
+
+    #[test]
+    fn close_range_on_a_shared_table_is_an_unshare_first() {
+        let cage = with_files(4);
+        let other = Thread::new(
+            Tid(7),
+            Arc::clone(&cage.thread.cage),
+            cage.thread.files(),
+            cage.thread.fs(),
+        );
+        cage.kernel.cages.write().insert(Arc::new(other));
+        let unshare = u64::from(libc::CLOSE_RANGE_UNSHARE);
+        let args = [1, u64::from(u32::MAX), unshare];
+        let Ok(Outcome::Forward(forward)) = cage.outcome("close_range", &args) else {
+            panic!("no forward");
+        };
+        assert_eq!(
+            (forward.nr, forward.role),
+            (Sysno::unshare as u64, Role::Copy)
+        );
+        assert_eq!(cage.numbers().len(), 4);
+        // What the platform does where the kernel said yes.
+        let shared = cage.thread.files();
+        cage.thread.set_files(Files::new(shared.copy()));
+        let cx = Ctx::new(&cage.kernel, &cage.thread, &cage.ram, 0, [0; 6]);
+        let Ok(Outcome::Forward(forward)) = (forward.then.unwrap())(&cx, 0) else {
+            panic!("no second forward");
+        };
+        assert_eq!(forward.nr, Sysno::close_range as u64);
+        assert_eq!(forward.args[..3], [1, u64::from(u32::MAX), 0]);
+        assert_eq!((cage.numbers().len(), shared.lock().len()), (1, 4));
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub enum Role {
     Fork(Sharing),
     /// It replaces the program: the new image must be this file.
     Exec(Judged),
+    /// Where it succeeds, the thread's descriptor table is a copy of the one that it shared.
+    Copy,
 }
 
 /// The file that an exec was judged by.

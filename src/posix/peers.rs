@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Ctx, Outcome, SysResult, fd, proc};
-use crate::abi::Errno;
+use super::{Ctx, Forward, Outcome, Role, SysResult, fd, proc};
+use crate::abi::{Errno, Sysno};
 use crate::cage::{FileKind, FsContext};
 use crate::guest::Addr;
 
@@ -43,27 +43,22 @@ pub fn unshare(cx: &Ctx<'_>, flags: u64) -> SysResult {
     if flags & !(ALONE | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_NEW) != 0 {
         return Err(Errno::EINVAL);
     }
-    if flags & ALONE != 0 {
-        let cages = cx.kernel.cages.read();
-        let own = cages.threads().filter(|t| t.cage.id == cx.cage().id);
-        // Who shares signal handlers or memory with another process, only the kernel knows; what it would refuse
-        // must not be done by half here.
-        let by_half =
-            flags & (CLONE_FILES | CLONE_FS) != 0 && flags & (CLONE_SIGHAND | CLONE_VM) != 0;
-        if own.count() > 1 || by_half {
-            return Err(Errno::EINVAL);
-        }
-    }
     if flags & CLONE_NEW != 0 {
         return Err(Errno::EPERM);
     }
-    if flags & CLONE_FILES != 0 {
-        fd::unshare_files(cx);
+    let mut forward = Forward::new(Sysno::unshare, [flags, 0, 0, 0, 0, 0]);
+    if flags & CLONE_FILES != 0 && fd::shares_files(cx) {
+        forward = forward.role(Role::Copy);
     }
-    if flags & CLONE_FS != 0 {
-        cx.thread.set_fs(Arc::new(FsContext::copy(&cx.fs())));
-    }
-    Ok(Outcome::Continue)
+    // Who shares handlers or memory with whom only the kernel knows: what is ours follows its yes.
+    forward
+        .then(move |cx, result| {
+            if result == 0 && flags & CLONE_FS != 0 {
+                cx.thread.set_fs(Arc::new(FsContext::copy(&cx.fs())));
+            }
+            Ok(Outcome::Continue)
+        })
+        .into()
 }
 
 /// See pidfd_open(2).
@@ -79,6 +74,7 @@ pub fn pidfd_open(cx: &Ctx<'_>, pid: i32, flags: u32) -> SysResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cage::{Thread, Tid};
     use crate::posix::bench_cage::{TestCage, fails};
 
     #[test]
@@ -96,22 +92,35 @@ mod tests {
     }
 
     #[test]
-    fn unshare_splits_tables_and_makes_no_namespace() {
+    fn unshare_runs_in_the_cage_and_makes_no_namespace() {
         let cage = TestCage::new();
-        let (files, fs) = (cage.thread.files(), cage.thread.fs());
-        assert_eq!(cage.call("unshare", &[CLONE_FILES]), 0);
-        assert!(!Arc::ptr_eq(&files, &cage.thread.files()));
-        assert!(Arc::ptr_eq(&fs, &cage.thread.fs()));
-        assert_eq!(cage.call("unshare", &[CLONE_FS | CLONE_SYSVSEM]), 0);
-        assert!(!Arc::ptr_eq(&fs, &cage.thread.fs()));
+        let forwarded = |flags| match cage.outcome("unshare", &[flags]) {
+            Ok(Outcome::Forward(forward)) => forward,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(forwarded(CLONE_FILES).role, Role::Plain);
+        let other = Thread::new(
+            Tid(7),
+            Arc::clone(&cage.thread.cage),
+            cage.thread.files(),
+            cage.thread.fs(),
+        );
+        cage.kernel.cages.write().insert(Arc::new(other));
+        assert_eq!(forwarded(CLONE_FILES).role, Role::Copy);
+        assert_eq!(forwarded(CLONE_THREAD | CLONE_SYSVSEM).role, Role::Plain);
+        let fs = cage.thread.fs();
+        for (result, split) in [(-22, false), (0, true)] {
+            let then = forwarded(CLONE_FS).then.unwrap();
+            let cx = Ctx::new(&cage.kernel, &cage.thread, &cage.ram, 0, [0; 6]);
+            assert!(matches!(then(&cx, result), Ok(Outcome::Continue)));
+            assert_eq!(!Arc::ptr_eq(&fs, &cage.thread.fs()), split);
+        }
         for flags in [0x1000_0000, 0x2_0000, CLONE_NEWTIME, 0x1000_0000 | CLONE_FS] {
             assert_eq!(cage.call("unshare", &[flags]), fails(Errno::EPERM));
         }
-        for flags in [1, 1 << 40, CLONE_VM | CLONE_FS] {
+        for flags in [1, 1 << 40, 0x1000_0001] {
             assert_eq!(cage.call("unshare", &[flags]), fails(Errno::EINVAL));
         }
-        assert_eq!(cage.call("unshare", &[0]), 0);
-        assert_eq!(cage.call("unshare", &[CLONE_THREAD]), 0);
     }
 
     #[test]

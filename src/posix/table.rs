@@ -271,7 +271,7 @@ syscalls! {
     269 faccessat(dirfd: DirFd, pathname: UserPath, mode: i32) => run(stat::faccessat), Full;
     270 pselect6(nfds: i32, readfds: Addr, writefds: Addr, exceptfds: Addr, timeout: Addr, sig: Addr) => data(events::pselect6), Full;
     271 ppoll(fds: Addr, nfds: u32, tmo_p: Addr, sigmask: Addr, sigsetsize: usize) => data(events::ppoll), Full;
-    272 unshare(flags: u64) => shared(peers::unshare) / files, Partial("CLONE_FILES, CLONE_FS and CLONE_SYSVSEM; no new namespaces");
+    272 unshare(flags: u64) => trace(peers::unshare), Partial("CLONE_FILES, CLONE_FS and CLONE_SYSVSEM; no new namespaces");
     273 set_robust_list(head: Addr, len: usize) => pass, Host;
     274 get_robust_list(pid: i32, head_ptr: Addr, len_ptr: Addr) => pass, Host;
     275 splice(fd_in: Fd, off_in: Addr, fd_out: Fd, off_out: Addr, len: usize, flags: u32) => data(transfer::splice), Full;

@@ -9,7 +9,7 @@ use super::jobs::Job;
 use super::script::{After, Script};
 use super::tracee::{Asked, At, Entry, Forwarded, Freeze, Phase, args};
 use crate::abi::Errno;
-use crate::cage::{Change, Thread, Waker};
+use crate::cage::{Change, Files, Thread, Waker};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Forward, Install, Outcome, Role, SysResult};
@@ -274,6 +274,15 @@ impl Tracer {
         let Some(thread) = self.thread(tid) else {
             return Err(Error::Gone(tid));
         };
+        if forward.role == Role::Copy {
+            // Its own change would be in the way of holding the table still.
+            drop(change);
+            let after = After::Run {
+                forward,
+                freeze: None,
+            };
+            return self.begin(stopped, Box::new(Script::new(entry, Vec::new(), after)));
+        }
         let files = thread.files();
         let freeze = match &forward.role {
             Role::Fork(sharing) if sharing.files => None,
@@ -286,7 +295,7 @@ impl Tracer {
                     return Ok(());
                 }
             },
-            Role::Plain => None,
+            Role::Plain | Role::Copy => None,
         };
         if let Role::Exec(judged) = &forward.role
             && let Some(tracee) = self.tracees.get_mut(&tid)
@@ -451,6 +460,7 @@ impl Tracer {
         let Forwarded {
             mut entry,
             then,
+            role,
             rewritten,
             freeze,
             change,
@@ -459,6 +469,12 @@ impl Tracer {
             ..
         } = forwarded;
         entry.at = At::Exit;
+        if role == Role::Copy && native == 0 {
+            let mut table = thread.files().copy();
+            let unclosed = table.take_closing();
+            thread.set_files(Files::new(table));
+            self.keep_unclosed(thread, unclosed);
+        }
         drop((slots, freeze));
         let platform = Arc::clone(&self.platform);
         let guest = ProcessGuest::stopped(thread);

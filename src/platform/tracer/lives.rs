@@ -145,7 +145,7 @@ impl Tracer {
     }
 
     /// Numbers that were being closed when the kernel copied the table: where the copy came first they are open in it.
-    fn keep_unclosed(&self, thread: &Arc<Thread>, numbers: Vec<i32>) {
+    pub(super) fn keep_unclosed(&self, thread: &Arc<Thread>, numbers: Vec<i32>) {
         let guest = ProcessGuest::stopped(thread);
         let kernel = &self.platform.dispatcher.kernel;
         for number in numbers {

@@ -128,10 +128,17 @@ impl Tracer {
                 ..
             }
         );
-        if !held && script.jobs.iter().any(Job::needs_still_table) {
+        let copies = matches!(
+            &script.after,
+            After::Run { forward, freeze: None } if forward.role == Role::Copy
+        );
+        if copies || (!held && script.jobs.iter().any(Job::needs_still_table)) {
             let files = thread.files();
             match Freeze::of(&files) {
-                Ok(still) => script.still = Some(still),
+                Ok(still) => match &mut script.after {
+                    After::Run { freeze, .. } if copies => *freeze = Some(still),
+                    _ => script.still = Some(still),
+                },
                 Err(_) => {
                     let want = files.want_freeze();
                     self.set_phase(tid, Phase::Waiting(script, stopped, want));
