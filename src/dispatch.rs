@@ -168,6 +168,10 @@ impl Dispatcher {
             self.tally.unknown.fetch_add(1, Ordering::Relaxed);
             return Answer::Now(self.before(cx, call).unwrap_or(Err(Errno::ENOSYS)), None);
         };
+        if !row.name.starts_with("open") {
+            // Whatever an interrupted open held is of no use to another call.
+            drop(cx.thread.take_end());
+        }
         let change = if row.changes_files {
             let files = cx.files();
             match files.begin_change() {

@@ -154,6 +154,9 @@ pub struct Thread {
     armed: Mutex<HashMap<u32, Armed>>,
     /// Absolute paths that the call under way named, as reached; for the log.
     paths: Mutex<Vec<Vec<u8>>>,
+    /// A FIFO's end that an interrupted open held; the same call made again takes it up, any other lets it go.
+    held_end: Mutex<Option<OwnedFd>>,
+    holds_end: AtomicBool,
     /// The platform runs calls of its own in this thread.
     injected: AtomicBool,
 }
@@ -174,6 +177,8 @@ impl Thread {
             closing: AtomicBool::new(false),
             armed: Mutex::new(HashMap::new()),
             paths: Mutex::default(),
+            held_end: Mutex::new(None),
+            holds_end: AtomicBool::new(false),
             injected: AtomicBool::new(false),
         }
     }
@@ -228,6 +233,21 @@ impl Thread {
         if self.closing.swap(false, Ordering::AcqRel) {
             self.files().lock().settle(self.tid);
         }
+    }
+
+    /// Holds a FIFO's end over an interruption: a peer that comes before the call is made again must find it.
+    pub fn hold_end(&self, end: OwnedFd) {
+        *self.held_end.lock() = Some(end);
+        self.holds_end.store(true, Ordering::Release);
+    }
+
+    /// Takes the held end, where there is one.
+    #[must_use]
+    pub fn take_end(&self) -> Option<OwnedFd> {
+        if self.holds_end.swap(false, Ordering::AcqRel) {
+            return self.held_end.lock().take();
+        }
+        None
     }
 
     /// Says whether the platform runs calls of its own in this thread: nothing is decided about those.

@@ -39,6 +39,11 @@ pub(super) fn opened(cx: &Ctx<'_>, wanted: Wanted, file: OwnedFd, label: Vec<u8>
     if !wanted.waits() {
         return wanted.grant(cx, FileKind::Pipe, file, label);
     }
+    // Made again after an interruption, the open goes on with the end that it had: that one knows who came.
+    let file = match cx.thread.take_end() {
+        Some(held) if same_file(&held, &file) => held,
+        _ => file,
+    };
     Wait {
         wanted,
         label,
@@ -69,6 +74,11 @@ pub(super) fn without_reader(
         sleep: FIRST_SLEEP,
     }
     .look(cx)
+}
+
+fn same_file(one: &OwnedFd, other: &OwnedFd) -> bool {
+    let identity = |file: &OwnedFd| sys::fs::fstat(file.as_fd()).map(|stat| stat.identity());
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Which end waits.
@@ -134,8 +144,13 @@ impl Wait {
                     // Whoever came counts, though a signal came too.
                     Met::Peer(file, wait) => wait.grant(cx, file),
                     Met::Nobody(wait) if result >= 0 => wait.sleep(),
-                    // open(2) goes on after a handler that says so.
-                    Met::Nobody(_) => Err(Errno::ERESTARTSYS),
+                    // open(2) goes on after a handler that says so; a writer that comes meanwhile must find its reader.
+                    Met::Nobody(wait) => {
+                        if let End::Reader(file) = wait.end {
+                            cx.thread.hold_end(file);
+                        }
+                        Err(Errno::ERESTARTSYS)
+                    }
                 }
             },
         )))

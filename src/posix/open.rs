@@ -189,6 +189,10 @@ impl Wanted {
     }
 
     fn open_target(self, cx: &Ctx<'_>, target: &Target<'_>) -> Result<OwnedFd, Errno> {
+        if self.writes() {
+            // A reader's end of this thread's own interrupted open is no reader.
+            drop(cx.thread.take_end());
+        }
         let mut how = self.how();
         if target.is_object() {
             // The host's own name for the object is a magic link; it was the way's last.

@@ -27,6 +27,11 @@ pub enum Error {
 /// The registers of a thread.
 pub type Regs = libc::user_regs_struct;
 
+/// A siginfo_t, opaque: 128 bytes on x86_64, aligned as the kernel's.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(8))]
+pub struct SignalInfo([u8; 128]);
+
 /// How a stopped thread goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
@@ -237,6 +242,36 @@ impl Stopped {
             self.tid,
             0,
             std::ptr::from_ref(regs).expose_provenance(),
+        )
+    }
+
+    /// What is told of the signal that it stopped for, as the kernel has it.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub fn signal_info(&self) -> Result<SignalInfo, Error> {
+        let mut info = SignalInfo([0; 128]);
+        request(
+            libc::PTRACE_GETSIGINFO,
+            "PTRACE_GETSIGINFO",
+            self.tid,
+            0,
+            (&raw mut info).expose_provenance(),
+        )?;
+        Ok(info)
+    }
+
+    /// Tells something else of the signal that it stopped for.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub fn set_signal_info(&self, info: &SignalInfo) -> Result<(), Error> {
+        request(
+            libc::PTRACE_SETSIGINFO,
+            "PTRACE_SETSIGINFO",
+            self.tid,
+            0,
+            std::ptr::from_ref(info).expose_provenance(),
         )
     }
 

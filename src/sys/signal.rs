@@ -78,6 +78,12 @@ pub fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: libc::c_int) -> bool {
     }
 }
 
+/// Sends a signal to one thread of a process.
+pub fn send_to_thread(process: i32, thread: i32, signal: libc::c_int) {
+    // SAFETY: the call takes numbers.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+}
+
 /// Kills one thread's process.
 pub fn kill_thread(tid: i32) {
     // SAFETY: the call takes numbers.

@@ -362,6 +362,15 @@ impl Tracer {
         }
         let entering =
             (entry.at != At::Entry).then(|| Asked::new(&entry, forward.nr, forward.args));
+        // On its way back to the instruction the thread takes no signal: the call that it goes to is what is interrupted.
+        let mask = match mask {
+            None if entering.is_some() => {
+                let own = stopped.signal_mask()?;
+                stopped.set_signal_mask(u64::MAX)?;
+                Some(own)
+            }
+            mask => mask,
+        };
         // A wait may last; what it leads to begins its change when it comes.
         let change = change.filter(|_| forward.then.is_none());
         self.set_phase(

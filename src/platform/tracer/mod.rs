@@ -26,6 +26,13 @@ use crate::sys::{memory, notify, signal};
 use tracee::{Phase, Tracee};
 
 const EINTR: i64 = 4;
+impl Handover {
+    /// Whether the thread is on its way back from the call, its notification answered with "make it again".
+    fn is_at(&self, regs: &Regs) -> bool {
+        regs.orig_rax == self.call.nr && regs.rax.cast_signed() == -ERESTARTNOINTR
+    }
+}
+
 const ERESTARTSYS: i64 = 512;
 const ERESTARTNOINTR: i64 = 513;
 
@@ -247,6 +254,7 @@ impl Tracer {
 
     fn on_handover(&mut self, stopped: Stopped, handover: Handover) -> Result<(), Error> {
         let regs = stopped.regs()?;
+        let is_there = handover.is_at(&regs);
         let Handover {
             thread,
             call,
@@ -254,7 +262,7 @@ impl Tracer {
             change,
             ..
         } = handover;
-        if regs.orig_rax != call.nr || regs.rax.cast_signed() != -ERESTARTNOINTR {
+        if !is_there {
             // A signal came between: the call is made again afterwards.
             if let Next::Install(installs, _) = next {
                 for install in installs {
@@ -285,24 +293,23 @@ impl Tracer {
         let Some(tracee) = self.tracees.get_mut(&stopped.tid()) else {
             return stopped.resume(Resume::Run, number);
         };
+        if let Some((_, info)) = tracee.held.take_if(|(held, _)| *held == number) {
+            stopped.set_signal_info(&info)?;
+        }
+        if let Some(handover) = &tracee.handover {
+            let regs = stopped.regs()?;
+            if handover.is_at(&regs) {
+                // What it stands in for may have happened already, and is looked at before the signal counts: the signal
+                // comes again, to the native wait that the thread is sent to.
+                tracee.held = Some((number, stopped.signal_info()?));
+                signal::send_to_thread(tracee.thread.cage.tgid.0, stopped.tid(), number);
+                if let Some(handover) = tracee.handover.take() {
+                    return self.on_handover(stopped, handover);
+                }
+            }
+        }
         let restartable = std::mem::take(&mut tracee.restartable);
         let thread = Arc::clone(&tracee.thread);
-        if let Phase::Forwarded(forwarded) = &tracee.phase
-            && forwarded.entering.is_some()
-            && forwarded.mask.is_none()
-        {
-            // Between two native waits that stand in for one call: the call itself is interrupted, or made again.
-            stopped.set_regs(&forwarded.entry.with_result(-ERESTARTSYS))?;
-            tracee.phase = Phase::Running;
-            thread.set_injected(false);
-            self.platform
-                .dispatcher
-                .life(&crate::interpose::Life::Signal {
-                    thread: &thread,
-                    signal: number,
-                });
-            return stopped.resume(Resume::Run, number);
-        }
         if self.platform.kind == Kind::Hybrid && !restartable {
             // A notified call that a signal caught before anybody took it never started: it is made again, whatever the
             // handler's flags are; natively it would not have been interruptible at all.

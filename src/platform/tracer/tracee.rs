@@ -11,7 +11,7 @@ use super::script::Script;
 use crate::cage::{Busy, Change, Files, Thread, Want};
 use crate::interpose::Call;
 use crate::posix::{Judged, Role, Then};
-use crate::sys::ptrace::{Regs, Resume, Stopped};
+use crate::sys::ptrace::{Regs, Resume, SignalInfo, Stopped};
 
 /// Where the thread stands in its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +182,8 @@ pub(super) struct Tracee {
     pub(super) arenas: Arc<Mutex<Arenas>>,
     /// The file that its exec was judged by.
     pub(super) judged: Option<Judged>,
+    /// A signal that was sent again, and what was told of it the first time.
+    pub(super) held: Option<(i32, SignalInfo)>,
     /// Its call's result is a handler's `ERESTARTSYS`: the signal that comes next decides, as for any native wait.
     pub(super) restartable: bool,
 }
@@ -194,6 +196,7 @@ impl Tracee {
             handover: None,
             arenas: Arc::default(),
             judged: None,
+            held: None,
             restartable: false,
         }
     }
