@@ -42,7 +42,11 @@ pub fn check(kernel: &Kernel, thread: &Thread) -> Result<(), String> {
     with_ptrace(|| {
         if check_descriptors(kernel, thread).is_err() {
             // Twice, since a thread of the same cage may have been in the midst of something.
-            check_descriptors(kernel, thread)?;
+            let second = check_descriptors(kernel, thread);
+            // Killed meanwhile, the thread left its stop and gave its descriptors up: nothing is left to compare.
+            if second.is_err() && is_stopped(kernel, thread) {
+                return second;
+            }
         }
         check_table(kernel)
     })
@@ -199,6 +203,19 @@ fn real_descriptors(proc: BorrowedFd<'_>, tid: Tid) -> Result<BTreeMap<i32, Real
         real.insert(fd, entry);
     }
     Ok(real)
+}
+
+/// Whether the thread is in the tracer's stop still.
+fn is_stopped(kernel: &Kernel, thread: &Thread) -> bool {
+    read(
+        kernel.host_proc.as_fd(),
+        &format!("{}/status", thread.tid.0),
+    )
+    .is_ok_and(|status| {
+        status
+            .lines()
+            .any(|line| line.starts_with("State:\tt") || line.starts_with("State:\tT"))
+    })
 }
 
 /// Every thread of the table lives and is traced, and every thread of its processes is traced.
