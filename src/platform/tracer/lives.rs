@@ -11,7 +11,7 @@ use crate::cage::{Cage, Descriptor, Sharing, Thread, Tid};
 use crate::guest::Guest;
 use crate::interpose::{Handled, Life};
 use crate::posix::{Role, adopt};
-use crate::sys::ptrace::{Error, Resume, Stopped};
+use crate::sys::ptrace::{Error, Event, Resume, Stopped};
 use crate::sys::{limits, memory, privilege, procfs, signal};
 
 impl Tracer {
@@ -79,8 +79,8 @@ impl Tracer {
         self.platform.dispatcher.life(&Life::Began {
             thread: &lineage.thread,
         });
-        if let Some(waiting) = self.orphans.remove(&child) {
-            self.first_breath(waiting)?;
+        if let Some((waiting, event)) = self.orphans.remove(&child) {
+            self.first_breath(waiting, event)?;
         }
         maker.set_injected(false);
         if rewritten {
@@ -173,8 +173,8 @@ impl Tracer {
         })
     }
 
-    /// A new thread's first stop.
-    pub(super) fn first_breath(&mut self, stopped: Stopped) -> Result<(), Error> {
+    /// A new thread's first stop; of a process that was stopped meanwhile it is the thread's part in that.
+    pub(super) fn first_breath(&mut self, stopped: Stopped, event: Event) -> Result<(), Error> {
         let tid = stopped.tid();
         let Some(tracee) = self.tracees.get_mut(&tid) else {
             return Err(Error::Gone(tid));
@@ -187,7 +187,10 @@ impl Tracer {
             (regs.r10, regs.r8, regs.r9) = (r10, r8, r9);
             stopped.set_regs(&regs)?;
         }
-        stopped.resume(Resume::Run, 0)
+        match event {
+            Event::GroupStop => stopped.listen(),
+            _ => stopped.resume(Resume::Run, 0),
+        }
     }
 
     /// exec succeeded: the image must be the file that was judged.

@@ -51,7 +51,7 @@ pub struct Tracer {
     platform: Arc<Platform>,
     tracees: HashMap<i32, Tracee>,
     /// Children that stopped for the first time before their maker's event told of them.
-    orphans: HashMap<i32, Stopped>,
+    orphans: HashMap<i32, (Stopped, Event)>,
     first: i32,
     init: i32,
     init_pidfd: OwnedFd,
@@ -217,12 +217,12 @@ impl Tracer {
                 count(&meter.group_stops);
                 match self.tracees.get(&stopped.tid()) {
                     Some(tracee) if !matches!(tracee.phase, Phase::Newborn(_)) => stopped.listen(),
-                    _ => self.on_plain(stopped),
+                    _ => self.on_plain(stopped, event),
                 }
             }
             Event::Plain => {
                 count(&meter.event_stops);
-                self.on_plain(stopped)
+                self.on_plain(stopped, event)
             }
             Event::Other(_) => self.go_on(stopped, 0),
         }
@@ -237,14 +237,14 @@ impl Tracer {
         stopped.resume(how, signal)
     }
 
-    fn on_plain(&mut self, stopped: Stopped) -> Result<(), Error> {
+    fn on_plain(&mut self, stopped: Stopped, event: Event) -> Result<(), Error> {
         let tid = stopped.tid();
         let Some(tracee) = self.tracees.get_mut(&tid) else {
-            self.orphans.insert(tid, stopped);
+            self.orphans.insert(tid, (stopped, event));
             return Ok(());
         };
         if matches!(tracee.phase, Phase::Newborn(_)) {
-            return self.first_breath(stopped);
+            return self.first_breath(stopped, event);
         }
         if let Some(handover) = tracee.handover.take() {
             return self.on_handover(stopped, handover);
