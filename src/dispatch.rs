@@ -134,10 +134,14 @@ impl Plan {
             Action::Pass => Way::Pass,
             Action::Data(_) if self.mediate_all => Way::Trace(&[]),
             Action::Data(_) => Way::Pass,
-            Action::Run(_) | Action::Shared(_) if wants.after => Way::Trace(passes),
+            Action::Run(_) | Action::Shared(_) | Action::Announce(_) if wants.after => {
+                Way::Trace(passes)
+            }
             // What would pass can block: a signal then means more than to a notification that nobody took.
             Action::Run(_) if self.mediate_all && !row.passes.is_empty() => Way::Trace(passes),
-            Action::Run(_) | Action::Shared(_) | Action::Fail(_) => Way::Notify(passes),
+            Action::Run(_) | Action::Shared(_) | Action::Announce(_) | Action::Fail(_) => {
+                Way::Notify(passes)
+            }
             Action::Trace(_) => Way::Trace(passes),
         }
     }
@@ -168,8 +172,9 @@ impl Dispatcher {
             self.tally.unknown.fetch_add(1, Ordering::Relaxed);
             return Answer::Now(self.before(cx, call).unwrap_or(Err(Errno::ENOSYS)), None);
         };
-        if !row.name.starts_with("open") {
-            // Whatever an interrupted open held is of no use to another call.
+        if !row.name.starts_with("open") && row.name != "rt_sigreturn" {
+            // Whatever an interrupted open held is of no use to another call. A handler's return goes before the open is
+            // made again.
             drop(cx.thread.take_end());
         }
         let change = if row.changes_files {
@@ -189,6 +194,7 @@ impl Dispatcher {
             Action::Data(handler)
             | Action::Run(handler)
             | Action::Shared(handler)
+            | Action::Announce(handler)
             | Action::Trace(handler) => handler(cx, call.args),
             Action::Fail(errno) => Err(errno),
         };
