@@ -15,8 +15,8 @@ use std::thread;
 
 use cage_trace::abi::Errno;
 use cage_trace::cage::{
-    Cage, CageTable, FdTable, FileKind, Files, FsContext, OpenFile, Pairs, Sharing, Thread, Tid,
-    Waker,
+    Cage, CageTable, FdTable, FileKind, Files, Freeze, FsContext, OpenFile, Pairs, Sharing, Thread,
+    Tid, Waker,
 };
 use cage_trace::dispatch::{Answer, Dispatcher, Plan};
 use cage_trace::guest::{Guest, GuestMemory, Ram};
@@ -140,10 +140,7 @@ impl Machine {
         let parent = self.thread(tid)?;
         parent.settle();
         let files = parent.files();
-        while !sharing.files && files.freeze().is_err() {
-            let _want = files.want_freeze();
-            wait(|done| files.when_quiet(done));
-        }
+        let frozen = (!sharing.files).then(|| freeze(&files));
         let child = self.next_tid();
         let own = self.ram(tid);
         let ram = if sharing.files {
@@ -171,9 +168,7 @@ impl Machine {
             ram.close(fd);
         }
         self.rams.lock().unwrap().insert(child, ram);
-        if !sharing.files {
-            files.thaw();
-        }
+        drop(frozen);
         Ok(child)
     }
 
@@ -182,10 +177,7 @@ impl Machine {
         let thread = self.thread(tid)?;
         thread.settle();
         let files = thread.files();
-        while files.freeze().is_err() {
-            let _want = files.want_freeze();
-            wait(|done| files.when_quiet(done));
-        }
+        let frozen = freeze(&files);
         let old = self.ram(tid);
         let marked: BTreeSet<i32> = {
             let table = files.lock();
@@ -204,13 +196,24 @@ impl Machine {
             ram.close(fd);
         }
         self.rams.lock().unwrap().insert(tid, Arc::new(ram));
-        files.thaw();
+        drop(frozen);
         Ok(())
     }
 
     fn exit(&self, tid: Tid) {
         self.dispatcher.kernel.cages.write().remove(tid).unwrap();
         self.rams.lock().unwrap().remove(&tid);
+    }
+}
+
+/// Freezes a table as soon as no change of it is under way.
+fn freeze(files: &Arc<Files>) -> Freeze {
+    loop {
+        if let Ok(frozen) = files.freeze() {
+            return frozen;
+        }
+        let _want = files.want_freeze();
+        wait(|done| files.when_quiet(done));
     }
 }
 

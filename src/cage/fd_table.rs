@@ -281,6 +281,16 @@ impl Drop for Want {
     }
 }
 
+/// Holds a table still while the kernel copies it, or while numbers that the kernel chose are about.
+#[derive(Debug)]
+pub struct Freeze(Arc<Files>);
+
+impl Drop for Freeze {
+    fn drop(&mut self) {
+        self.0.thaw();
+    }
+}
+
 impl Files {
     /// A table with these entries.
     #[must_use]
@@ -319,11 +329,11 @@ impl Files {
         Ok(Change(Arc::clone(self)))
     }
 
-    /// Stops all changes until [`thaw`](Self::thaw).
+    /// Stops all changes for as long as the [`Freeze`] lives.
     ///
     /// # Errors
     /// [`Busy`] while changes are under way, or another freeze.
-    pub fn freeze(&self) -> Result<(), Busy> {
+    pub fn freeze(self: &Arc<Self>) -> Result<Freeze, Busy> {
         let mut inner = self.0.lock();
         if inner.changes > 0 || inner.frozen {
             return Err(Busy);
@@ -332,7 +342,8 @@ impl Files {
         inner.admitted = 0;
         let closing = inner.table.closing.iter().map(|&(fd, _)| fd).collect();
         inner.table.copied_closing = closing;
-        Ok(())
+        drop(inner);
+        Ok(Freeze(Arc::clone(self)))
     }
 
     /// Lets no more changes begin, until the table can be frozen.
@@ -342,8 +353,8 @@ impl Files {
         Want(Arc::clone(self))
     }
 
-    /// Ends a freeze. What waited to change the table goes before the next freeze.
-    pub fn thaw(&self) {
+    /// What waited to change the table goes before the next freeze.
+    fn thaw(&self) {
         let (changes, freezes) = {
             let mut inner = self.0.lock();
             inner.frozen = false;
@@ -463,7 +474,7 @@ mod tests {
         let files = Files::new(FdTable::default());
         let woken = Arc::new(AtomicUsize::new(0));
         let change = files.begin_change().unwrap();
-        assert_eq!(files.freeze(), Err(Busy));
+        assert_eq!(files.freeze().err(), Some(Busy));
         let counter = Arc::clone(&woken);
         files.when_quiet(Box::new(move || {
             counter.fetch_add(1, Ordering::SeqCst);
@@ -471,9 +482,9 @@ mod tests {
         assert_eq!(woken.load(Ordering::SeqCst), 0);
         drop(change);
         assert_eq!(woken.load(Ordering::SeqCst), 1);
-        files.freeze().unwrap();
+        let frozen = files.freeze().unwrap();
         assert!(files.begin_change().is_err());
-        files.thaw();
+        drop(frozen);
         assert!(files.begin_change().is_ok());
     }
 
@@ -482,7 +493,7 @@ mod tests {
         use std::sync::atomic::{AtomicUsize, Ordering};
         let files = Files::new(FdTable::default());
         let change = files.begin_change().unwrap();
-        assert_eq!(files.freeze(), Err(Busy));
+        assert_eq!(files.freeze().err(), Some(Busy));
         let want = files.want_freeze();
         let second = files.want_freeze();
         assert!(
@@ -497,9 +508,9 @@ mod tests {
         }));
         drop(change);
         assert_eq!(woken.load(Ordering::SeqCst), 0);
-        files.freeze().unwrap();
+        let frozen = files.freeze().unwrap();
         drop(want);
-        files.thaw();
+        drop(frozen);
         assert_eq!(
             woken.load(Ordering::SeqCst),
             1,
@@ -520,10 +531,10 @@ mod tests {
         let files = Files::new(table);
         files.lock().remove(1).unwrap();
         files.lock().mark_closing(1, Tid(9));
-        files.freeze().unwrap();
+        let frozen = files.freeze().unwrap();
         files.lock().settle(Tid(9));
         assert_eq!(files.copy().take_closing(), vec![1]);
-        files.thaw();
+        drop(frozen);
         assert!(files.copy().take_closing().is_empty());
     }
 }

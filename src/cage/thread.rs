@@ -148,8 +148,10 @@ pub struct Thread {
     files: Mutex<Arc<Files>>,
     fs: Mutex<Arc<FsContext>>,
     inner_tid: OnceLock<i32>,
-    /// A close or an install of this thread may not have reached the kernel yet.
-    closing: AtomicBool,
+    /// A close or an install of this thread may not have reached the kernel yet, or it announced something.
+    unsettled: AtomicBool,
+    /// What the kernel does for this thread at this moment, unseen until its event comes (see the platforms).
+    announced: Mutex<Option<Armed>>,
     /// Answers that wait for a private call of this thread, by its number (see the platforms).
     armed: Mutex<HashMap<u32, Armed>>,
     /// Absolute paths that the call under way named, as reached; for the log.
@@ -174,7 +176,8 @@ impl Thread {
             files: Mutex::new(files),
             fs: Mutex::new(fs),
             inner_tid: OnceLock::new(),
-            closing: AtomicBool::new(false),
+            unsettled: AtomicBool::new(false),
+            announced: Mutex::new(None),
             armed: Mutex::new(HashMap::new()),
             paths: Mutex::default(),
             held_end: Mutex::new(None),
@@ -225,14 +228,34 @@ impl Thread {
 
     /// Notes that the descriptor table has marks of this thread: a close that it is about to run, a file on its way.
     pub fn mark_closing(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.unsettled.store(true, Ordering::Release);
     }
 
-    /// Called at each event of the thread: whatever it was closing is closed, whatever it was promised is there.
+    /// Called at each event of the thread: whatever it was closing is closed, whatever it was promised is there, and
+    /// what it had announced did not happen.
     pub fn settle(&self) {
-        if self.closing.swap(false, Ordering::AcqRel) {
+        if self.unsettled.swap(false, Ordering::AcqRel) {
             self.files().lock().settle(self.tid);
+            drop(self.take_announced());
         }
+    }
+
+    /// Notes what the kernel is to do for this thread; the event that tells of it takes the note up, any other drops it.
+    pub fn announce(&self, what: Armed) {
+        *self.announced.lock() = Some(what);
+        self.unsettled.store(true, Ordering::Release);
+    }
+
+    /// Takes what was announced, where something was.
+    #[must_use]
+    pub fn take_announced(&self) -> Option<Armed> {
+        self.announced.lock().take()
+    }
+
+    /// Whether something is announced.
+    #[must_use]
+    pub fn has_announced(&self) -> bool {
+        self.announced.lock().is_some()
     }
 
     /// Holds a FIFO's end over an interruption: a peer that comes before the call is made again must find it.

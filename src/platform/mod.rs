@@ -16,10 +16,10 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::cage::{Change, Thread};
+use crate::cage::{Change, Freeze, Thread};
 use crate::dispatch::Dispatcher;
 use crate::interpose::Call;
-use crate::posix::{Forward, Install, Kernel};
+use crate::posix::{Forward, Install, Kernel, Role};
 
 pub(crate) use filter::HELLO;
 pub use filter::{filter, hello};
@@ -63,7 +63,8 @@ pub struct Platform {
     /// What `--check-invariants` calls at quiet stops, where it was asked for.
     pub invariant_check: OnceLock<InvariantCheck>,
     listener: OnceLock<OwnedFd>,
-    standby: standby::Standby,
+    /// Of each server of notifications that is watched by the next.
+    pulses: [standby::Pulse; notifier::SERVERS - 1],
     to_tracer: Mutex<VecDeque<ToTracer>>,
     tracer_tid: AtomicI32,
     next_private: AtomicU32,
@@ -112,6 +113,14 @@ struct Promise {
     change: Option<Change>,
 }
 
+/// A life that the kernel begins or replaces for a thread whose notification was let go on: the event that tells of it
+/// finds here what it was judged to be.
+struct Announced {
+    role: Role,
+    /// Until the event shows that the kernel has copied the table.
+    freeze: Option<Freeze>,
+}
+
 impl Platform {
     /// A platform for a run.
     #[must_use]
@@ -123,7 +132,7 @@ impl Platform {
             violations: Mutex::default(),
             invariant_check: OnceLock::new(),
             listener: OnceLock::new(),
-            standby: standby::Standby::default(),
+            pulses: Default::default(),
             to_tracer: Mutex::default(),
             tracer_tid: AtomicI32::new(0),
             next_private: AtomicU32::new(0),

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use super::meter::count;
 use super::process_guest::ProcessGuest;
-use super::{Handover, Kind, Next, Platform, Promise, ToTracer, all_addable, filter};
+use super::standby::Pulse;
+use super::{Announced, Handover, Kind, Next, Platform, Promise, ToTracer, all_addable, filter};
 use crate::abi::Errno;
 use crate::cage::{Thread, Tid};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
-use crate::posix::{Ctx, Install, Outcome};
+use crate::posix::{Ctx, Forward, Install, Outcome, Role};
 use crate::sys::closer::Loan;
-use crate::sys::notify::{self, Notification, Response};
+use crate::sys::notify::{self, Notification, Response, Then};
 use crate::sys::{namespace, signal};
 
-/// How many threads stand by.
-const STANDBYS: usize = 2;
+/// How many threads answer: one that always does, and its standbys.
+pub(super) const SERVERS: usize = 3;
 
 /// Starts the threads that serve a run's listener; they live as long as the supervisor.
 ///
@@ -24,39 +25,41 @@ const STANDBYS: usize = 2;
 /// Where no thread can be made.
 pub(super) fn start(platform: &Arc<Platform>) -> std::io::Result<()> {
     debug_assert_eq!(platform.kind, Kind::Hybrid);
-    let spawn = |name: String, life: fn(&Arc<Platform>, BorrowedFd<'_>)| {
+    for number in 0..SERVERS {
         let platform = Arc::clone(platform);
+        let name = match number {
+            0 => "notify".to_owned(),
+            _ => format!("standby-{number}"),
+        };
         std::thread::Builder::new().name(name).spawn(move || {
             // A umask and a working directory of its own: handlers set them for a call.
             namespace::own_fs_context();
             if let Some(listener) = platform.listener.get() {
-                life(&platform, listener.as_fd());
+                serve(&platform, listener.as_fd(), number);
             }
-        })
-    };
-    spawn("notify".to_owned(), serve)?;
-    for number in 0..STANDBYS {
-        spawn(format!("standby-{number}"), stand_by)?;
+        })?;
     }
     Ok(())
 }
 
-fn serve(platform: &Arc<Platform>, listener: BorrowedFd<'_>) {
-    while serve_one(platform, listener) {}
-}
-
-fn stand_by(platform: &Arc<Platform>, listener: BorrowedFd<'_>) {
-    platform.standby.watch(
-        || notify::is_pending(listener),
-        || serve_one(platform, listener),
-    );
+/// The life of a server: the first takes every call that it can, each other one helps where the one before it is stuck.
+fn serve(platform: &Arc<Platform>, listener: BorrowedFd<'_>, number: usize) {
+    let [own, watched] = [Some(number), number.checked_sub(1)]
+        .map(|number| number.and_then(|number| platform.pulses.get(number)));
+    let serve_one = || serve_one(platform, listener, own);
+    match watched {
+        None => while serve_one() {},
+        Some(watched) => watched.watch(|| notify::is_pending(listener), serve_one),
+    }
 }
 
 /// Answers the next call; says whether there can be another.
-fn serve_one(platform: &Arc<Platform>, listener: BorrowedFd<'_>) -> bool {
+fn serve_one(platform: &Arc<Platform>, listener: BorrowedFd<'_>, pulse: Option<&Pulse>) -> bool {
     match notify::receive(listener) {
         Ok(notification) => {
-            platform.standby.beat();
+            if let Some(pulse) = pulse {
+                pulse.beat();
+            }
             answer(platform, listener, notification);
             true
         }
@@ -141,6 +144,11 @@ fn serve_call(
             drop(change);
             return;
         }
+        Ok(Outcome::Forward(forward)) if announce(thread, &call, &forward) => {
+            dispatcher.finish(&cx, &call, Handled::Kernel, 0);
+            let _ = notify::send(listener, notification.id, Response::Continue);
+            return;
+        }
         Ok(Outcome::Forward(forward)) => {
             hand_over(
                 platform,
@@ -165,13 +173,73 @@ fn serve_call(
         );
         return;
     }
-    let value = match add_all(platform, listener, notification.id, &cx, installs) {
+    let is_the_result = matches!(installs.as_slice(), [install] if i64::from(install.fd) == value);
+    if is_the_result && !dispatcher.wants_result(call.nr) {
+        // One wake-up of the caller instead of two. It goes on at once, so the call is counted first.
+        dispatcher.finish(&cx, &call, handled, value);
+        if let Err(errno) = add_all(
+            platform,
+            listener,
+            notification.id,
+            &cx,
+            installs,
+            Then::Answer,
+        ) {
+            let error = Response::Result(-i64::from(errno.into_raw()));
+            let _ = notify::send(listener, notification.id, error);
+        }
+        drop(change);
+        return;
+    }
+    let value = match add_all(
+        platform,
+        listener,
+        notification.id,
+        &cx,
+        installs,
+        Then::Wait,
+    ) {
         Ok(()) => value,
         Err(errno) => -i64::from(errno.into_raw()),
     };
     let value = dispatcher.finish(&cx, &call, handled, value);
     let _ = notify::send(listener, notification.id, Response::Result(value));
     drop(change);
+}
+
+/// Announces a life that the kernel is to begin or to replace by the thread's own call, where the event alone can
+/// complete it: the kernel runs the call just as it was judged, and where it fails nobody but the thread itself waits for
+/// the table that is held still until then.
+fn announce(thread: &Thread, call: &Call, forward: &Forward) -> bool {
+    let takes = call.row.map_or(0, |row| row.args.len());
+    let is_own = forward.nr == call.nr && forward.args.get(..takes) == call.args.get(..takes);
+    let is_bare = forward.lent.is_empty()
+        && forward.lent_file.is_none()
+        && forward.at_cwd.is_none()
+        && forward.then.is_none();
+    let copies_files = match &forward.role {
+        Role::Fork(sharing) => !sharing.files,
+        Role::Exec(_) => true,
+        Role::Plain | Role::Copy => return false,
+    };
+    if !is_own || !is_bare {
+        return false;
+    }
+    let mut freeze = None;
+    if copies_files {
+        let files = thread.files();
+        // The thread's own and this one.
+        if Arc::strong_count(&files) > 2 {
+            return false;
+        }
+        let Ok(held) = files.freeze() else {
+            return false;
+        };
+        freeze = Some(held);
+    }
+    let role = forward.role.clone();
+    thread.announce(Box::new(Announced { role, freeze }));
+    true
 }
 
 /// The tracer interrupts the thread and then answers the notification itself.
@@ -200,19 +268,20 @@ fn add_all(
     id: u64,
     cx: &Ctx<'_>,
     installs: Vec<Install>,
+    then: Then,
 ) -> Result<(), Errno> {
     let numbers: Vec<i32> = installs.iter().map(|install| install.fd).collect();
     for Install {
         fd, file, cloexec, ..
     } in installs
     {
-        // The cage may close its own at once.
+        // The cage may close its own at once, and end.
+        count(&platform.meter.grants);
         let file = Loan::from(file);
-        if let Err(errno) = notify::add_file(listener, id, &file, fd, cloexec) {
+        if let Err(errno) = notify::add_file(listener, id, &file, fd, cloexec, then) {
             numbers.into_iter().for_each(|fd| cx.undo_install(fd));
             return Err(errno);
         }
-        count(&platform.meter.grants);
     }
     Ok(())
 }
@@ -250,7 +319,14 @@ fn keep_promise(
         call.nr,
         call.args,
     );
-    let value = match add_all(platform, listener, notification.id, &cx, installs) {
+    let value = match add_all(
+        platform,
+        listener,
+        notification.id,
+        &cx,
+        installs,
+        Then::Wait,
+    ) {
         Ok(()) => result,
         Err(errno) => -i64::from(errno.into_raw()),
     };

@@ -188,6 +188,7 @@ impl TestCage {
             Action::Data(handler)
             | Action::Run(handler)
             | Action::Shared(handler)
+            | Action::Announce(handler)
             | Action::Trace(handler) => handler(&cx, registers),
         };
         if result.is_ok() {

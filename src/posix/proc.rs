@@ -40,6 +40,11 @@ pub(crate) enum View {
     Refused(Errno),
 }
 
+/// The text of a process's `exe` link.
+pub(crate) fn program(kernel: &Kernel, cage: &Cage) -> Result<Vec<u8>, Errno> {
+    procfs::link(kernel.host_proc.as_fd(), &format!("{}/exe", cage.tgid.0))
+}
+
 /// The calling process's number inside the run.
 pub(crate) fn inner_pid(cx: &Ctx<'_>) -> i32 {
     inner_pid_of(cx.kernel, cx.cage())
@@ -201,7 +206,7 @@ fn below(cx: &Ctx<'_>, thread: &Arc<Thread>, base: &str, names: &[&[u8]]) -> Res
         [b"exe"] => {
             let path = format!("{}/exe", thread.cage.tgid.0);
             let file = procfs::open(host_proc, &path, libc::O_PATH)?;
-            View::Place(file, procfs::link(host_proc, &path)?)
+            View::Place(file, program(cx.kernel, &thread.cage)?)
         }
         [b"cwd"] => {
             let cwd = thread.fs().cwd();

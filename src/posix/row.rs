@@ -19,6 +19,9 @@ pub enum Action {
     /// A handler does its part, then the kernel runs the call as it is: a notification, or a stop where the result is
     /// to be seen.
     Shared(Handler),
+    /// A handler judges it, then the kernel runs it and tells of it by an event: a notification, or a stop where the
+    /// result is to be seen.
+    Announce(Handler),
     /// A handler runs it, reached by a stop: it forwards, or needs the call's end.
     Trace(Handler),
     /// It fails, always.
@@ -123,6 +126,9 @@ macro_rules! syscalls {
     };
     (@action shared ($handler:path) ; $($arg:ident : $ty:ty),*) => {
         $crate::posix::row::Action::Shared(syscalls!(@handler $handler ; $($arg : $ty),*))
+    };
+    (@action announce ($handler:path) ; $($arg:ident : $ty:ty),*) => {
+        $crate::posix::row::Action::Announce(syscalls!(@handler $handler ; $($arg : $ty),*))
     };
     (@action trace ($handler:path) ; $($arg:ident : $ty:ty),*) => {
         $crate::posix::row::Action::Trace(syscalls!(@handler $handler ; $($arg : $ty),*))

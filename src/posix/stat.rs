@@ -3,6 +3,7 @@
 use zerocopy::IntoBytes;
 
 use super::path::{Kind, Last, Path, Target};
+use super::proc;
 use super::{Ctx, Outcome, SysResult};
 use crate::abi::Errno;
 use crate::abi::layout::{Stat, Statx};
@@ -200,15 +201,21 @@ pub fn readlinkat(
         // The link itself is open as a place; anything else is EINVAL, or ENOENT as the empty name it is.
         with_base(cx, dirfd, |file| sys::fs::readlink(file, c""))?
     } else {
+        // Every statically linked program asks for this at its start; the walk would come to the same.
+        let is_own_program = bytes == b"/proc/self/exe";
         let path = Path::new(cx, dirfd, bytes, Last::Keep)?;
-        path.run(cx, |target| match target.kind {
-            Kind::Link(text) => Ok(text.to_vec()),
-            // A directory reached through a magic link and a slash, say.
-            Kind::Object(_) => Err(Errno::EINVAL),
-            Kind::Name | Kind::Doctored(_) | Kind::Refused(_) => {
-                sys::fs::readlink(target.dir, target.name)
-            }
-        })?
+        if is_own_program {
+            proc::program(cx.kernel, cx.cage())
+        } else {
+            path.run(cx, |target| match target.kind {
+                Kind::Link(text) => Ok(text.to_vec()),
+                // A directory reached through a magic link and a slash, say.
+                Kind::Object(_) => Err(Errno::EINVAL),
+                Kind::Name | Kind::Doctored(_) | Kind::Refused(_) => {
+                    sys::fs::readlink(target.dir, target.name)
+                }
+            })
+        }?
     };
     text.truncate(room);
     cx.guest.write_all(buf.0, &text)?;

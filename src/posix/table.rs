@@ -69,10 +69,10 @@ syscalls! {
     53  socketpair(domain: i32, ty: i32, protocol: i32, sv: UserOut) => run(socket::socketpair) / files, Full;
     54  setsockopt(sockfd: Fd, level: i32, optname: i32, optval: UserIn, optlen: i32) => data(socket::setsockopt), Host;
     55  getsockopt(sockfd: Fd, level: i32, optname: i32, optval: UserOut, optlen: Addr) => run(socket::getsockopt) / files unless passes::GETSOCKOPT, Full;
-    56  clone(flags: u64, stack: Addr, parent_tid: Addr, child_tid: Addr, tls: Addr) => trace(process::clone), Partial("no new namespaces; CLONE_UNTRACED and CLONE_PIDFD by way of pidfd_open only");
-    57  fork() => trace(process::fork), Full;
-    58  vfork() => trace(process::vfork), Full;
-    59  execve(pathname: UserPath, argv: UserIn, envp: UserIn) => trace(exec::execve), Partial("a file that the caller may execute but not read is EACCES");
+    56  clone(flags: u64, stack: Addr, parent_tid: Addr, child_tid: Addr, tls: Addr) => announce(process::clone), Partial("no new namespaces; CLONE_UNTRACED and CLONE_PIDFD by way of pidfd_open only");
+    57  fork() => announce(process::fork), Full;
+    58  vfork() => announce(process::vfork), Full;
+    59  execve(pathname: UserPath, argv: UserIn, envp: UserIn) => announce(exec::execve), Partial("a file that the caller may execute but not read is EACCES");
     60  exit(status: i32) => pass, Host;
     61  wait4(pid: i32, wstatus: UserOut, options: i32, rusage: UserOut) => pass, Host;
     62  kill(pid: i32, sig: i32) => pass, Host;
@@ -321,7 +321,7 @@ syscalls! {
     319 memfd_create(name: UserIn, flags: u32) => run(memory::memfd_create) / files, Full;
     320 kexec_file_load(kernel_fd: Fd, initrd_fd: Fd, cmdline_len: u64, cmdline: Addr, flags: u64) => fail(EPERM), No("needs CAP_SYS_BOOT");
     321 bpf(op: i32, attr: Addr, size: u32) => fail(EPERM), No("needs CAP_BPF");
-    322 execveat(dirfd: DirFd, pathname: UserPath, argv: UserIn, envp: UserIn, flags: i32) => trace(exec::execveat), Partial("a file that the caller may execute but not read is EACCES");
+    322 execveat(dirfd: DirFd, pathname: UserPath, argv: UserIn, envp: UserIn, flags: i32) => announce(exec::execveat), Partial("a file that the caller may execute but not read is EACCES");
     323 userfaultfd(flags: i32) => fail(EPERM), No("stalls whoever copies the cage's memory");
     324 membarrier(op: i32, flags: u32, cpu_id: i32) => pass, Host;
     325 mlock2(addr: Addr, len: usize, flags: u32) => pass, Host;

@@ -95,6 +95,15 @@ pub fn still_waits(listener: BorrowedFd<'_>, mut id: u64) -> bool {
     ioctl(listener, ID_VALID, &raw mut id).is_ok()
 }
 
+/// Whether an added file's number is the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The caller goes on with the number as its result.
+    Answer,
+    /// The caller goes on waiting.
+    Wait,
+}
+
 /// Puts a file at exactly this number of the waiting caller, in place of what is there.
 ///
 /// # Errors
@@ -105,10 +114,15 @@ pub fn add_file(
     file: impl AsFd,
     at: i32,
     cloexec: bool,
+    then: Then,
 ) -> Result<(), Errno> {
+    let answers = match then {
+        Then::Answer => libc::SECCOMP_ADDFD_FLAG_SEND,
+        Then::Wait => 0,
+    };
     let mut raw = libc::seccomp_notif_addfd {
         id,
-        flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32,
+        flags: (libc::SECCOMP_ADDFD_FLAG_SETFD | answers) as u32,
         srcfd: file.as_fd().as_raw_fd().cast_unsigned(),
         newfd: at.cast_unsigned(),
         newfd_flags: if cloexec {

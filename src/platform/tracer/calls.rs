@@ -7,9 +7,9 @@ use super::super::{HELLO, Kind, Promise, ToTracer, all_addable};
 use super::Tracer;
 use super::jobs::Job;
 use super::script::{After, Script};
-use super::tracee::{Asked, At, Entry, Forwarded, Freeze, Phase, args};
+use super::tracee::{Asked, At, Entry, Forwarded, Phase, args};
 use crate::abi::Errno;
-use crate::cage::{Change, Files, Thread, Waker};
+use crate::cage::{Change, Files, Freeze, Thread, Waker};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Forward, Install, Outcome, Role, SysResult};
@@ -286,7 +286,7 @@ impl Tracer {
         let files = thread.files();
         let freeze = match &forward.role {
             Role::Fork(sharing) if sharing.files => None,
-            Role::Fork(_) | Role::Exec(_) => match Freeze::of(&files) {
+            Role::Fork(_) | Role::Exec(_) => match files.freeze() {
                 Ok(freeze) => Some(freeze),
                 Err(_) => {
                     let want = files.want_freeze();

@@ -3,16 +3,23 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::super::Announced;
 use super::super::process_guest::ProcessGuest;
 use super::Tracer;
 use super::tracee::{Phase, Tracee, args};
 use crate::abi::wait::Ended;
-use crate::cage::{Cage, Descriptor, Sharing, Thread, Tid};
+use crate::cage::{Cage, Descriptor, Thread, Tid};
 use crate::guest::Guest;
 use crate::interpose::{Handled, Life};
 use crate::posix::{Role, adopt};
 use crate::sys::ptrace::{Error, Event, Resume, Stopped};
 use crate::sys::{limits, memory, privilege, procfs, signal};
+
+/// What a thread's notified call was let go on for.
+fn announcement(thread: &Thread) -> Option<Announced> {
+    let announced = thread.take_announced()?.downcast().ok()?;
+    Some(*announced)
+}
 
 impl Tracer {
     /// fork, vfork or clone made a child: it gets its entry before it runs.
@@ -24,17 +31,22 @@ impl Tracer {
         };
         let maker = Arc::clone(&tracee.thread);
         let arenas = Arc::clone(&tracee.arenas);
-        let Phase::Forwarded(forwarded) = &mut tracee.phase else {
+        let mut announced = announcement(&maker);
+        let forwarded = match &mut tracee.phase {
+            Phase::Forwarded(forwarded) => Some(forwarded),
+            _ => None,
+        };
+        let role = match (&forwarded, &announced) {
+            (Some(forwarded), _) => Some(&forwarded.role),
+            (None, Some(announced)) => Some(&announced.role),
+            (None, None) => None,
+        };
+        let Some(&Role::Fork(sharing)) = role else {
             // No call of this thread was to make a child: it does not live.
             signal::kill_thread(child);
             return stopped.resume(Resume::Run, 0);
         };
-        let sharing = match &forwarded.role {
-            Role::Fork(sharing) => *sharing,
-            _ => Sharing::default(),
-        };
-        let entry = forwarded.entry;
-        let rewritten = forwarded.rewritten;
+        let entry = forwarded.map(|forwarded| (forwarded.entry, forwarded.rewritten));
         let cage = if sharing.thread {
             None
         } else {
@@ -42,7 +54,7 @@ impl Tracer {
             let nofile = limits::nofile(child).unwrap_or(u64::MAX);
             let Ok(pidfd) = memory::pidfd_open(child) else {
                 signal::kill_thread(child);
-                return stopped.resume(Resume::ToCallEdge, 0);
+                return self.go_on(stopped, 0);
             };
             Some(Cage::new(
                 id,
@@ -66,8 +78,11 @@ impl Tracer {
             forwarded.freeze = None;
             forwarded.rewritten = false;
         }
+        if let Some(announced) = &mut announced {
+            announced.freeze = None;
+        }
         self.keep_unclosed(&lineage.thread, lineage.to_close);
-        let restore = rewritten.then_some(entry.regs);
+        let restore = entry.and_then(|(entry, rewritten)| rewritten.then_some(entry.regs));
         let mut newborn = Tracee::new(Arc::clone(&lineage.thread), Phase::Newborn(restore));
         newborn.arenas = if sharing.thread {
             arenas
@@ -83,9 +98,12 @@ impl Tracer {
             self.first_breath(waiting, event)?;
         }
         maker.set_injected(false);
-        if rewritten {
+        let Some((entry, _)) = entry else {
+            return stopped.resume(Resume::Run, 0);
+        };
+        if let Some(original) = restore {
             let mut regs = stopped.regs()?;
-            let [rdi, rsi, rdx, r10, r8, r9] = args(&entry.regs);
+            let [rdi, rsi, rdx, r10, r8, r9] = args(&original);
             (regs.rdi, regs.rsi, regs.rdx) = (rdi, rsi, rdx);
             (regs.r10, regs.r8, regs.r9) = (r10, r8, r9);
             stopped.set_regs(&regs)?;
@@ -106,9 +124,11 @@ impl Tracer {
         }
         let mut makers: Vec<i32> = Vec::new();
         for tracee in self.tracees.values() {
-            if let Phase::Forwarded(forwarded) = &tracee.phase
-                && let Role::Fork(_) = forwarded.role
-            {
+            let forks = match &tracee.phase {
+                Phase::Forwarded(forwarded) => matches!(forwarded.role, Role::Fork(_)),
+                _ => tracee.thread.has_announced(),
+            };
+            if forks {
                 let process = tracee.thread.cage.tgid.0;
                 // Its own, or with CLONE_PARENT its parent's.
                 makers.push(process);
@@ -200,7 +220,13 @@ impl Tracer {
             signal::kill_thread(leader);
             return Err(Error::Gone(leader));
         };
-        let judged = tracee.judged.take();
+        let judged = match announcement(&tracee.thread) {
+            Some(Announced {
+                role: Role::Exec(judged),
+                ..
+            }) => Some(judged),
+            _ => tracee.judged.take(),
+        };
         let call = match &tracee.phase {
             Phase::Forwarded(forwarded) => Some(forwarded.entry.call),
             _ => None,

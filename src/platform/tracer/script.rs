@@ -9,8 +9,9 @@ use super::super::meter::count;
 use super::super::process_guest::ProcessGuest;
 use super::Tracer;
 use super::jobs::{Bench, Job, Step};
-use super::tracee::{Asked, At, Entry, Freeze, Phase};
+use super::tracee::{Asked, At, Entry, Phase};
 use crate::abi::Errno;
+use crate::cage::Freeze;
 use crate::interpose::Handled;
 use crate::posix::{Forward, Role};
 use crate::sys::limits::MoreNumbers;
@@ -134,7 +135,7 @@ impl Tracer {
         );
         if copies || (!held && script.jobs.iter().any(Job::needs_still_table)) {
             let files = thread.files();
-            match Freeze::of(&files) {
+            match files.freeze() {
                 Ok(still) => match &mut script.after {
                     After::Run { freeze, .. } if copies => *freeze = Some(still),
                     _ => script.still = Some(still),

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::super::Handover;
 use super::arena::{Arenas, Slot};
 use super::script::Script;
-use crate::cage::{Busy, Change, Files, Thread, Want};
+use crate::cage::{Change, Freeze, Thread, Want};
 use crate::interpose::Call;
 use crate::posix::{Judged, Role, Then};
 use crate::sys::ptrace::{Regs, Resume, SignalInfo, Stopped};
@@ -91,23 +91,6 @@ impl Asked {
 /// The arguments in a thread's registers.
 pub(super) fn args(regs: &Regs) -> [u64; 6] {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9]
-}
-
-/// Holds a table still while the kernel copies it, or while numbers that the kernel chose are about.
-#[derive(Debug)]
-pub(super) struct Freeze(Arc<Files>);
-
-impl Freeze {
-    pub(super) fn of(files: &Arc<Files>) -> Result<Self, Busy> {
-        files.freeze()?;
-        Ok(Self(Arc::clone(files)))
-    }
-}
-
-impl Drop for Freeze {
-    fn drop(&mut self) {
-        self.0.thaw();
-    }
 }
 
 /// A call that runs natively and whose end is looked at.
