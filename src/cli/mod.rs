@@ -1,106 +1,95 @@
 //! The command line: flags become [`crate::run`]'s options. Nothing is run or judged here but the command line itself.
 
+mod arguments;
+mod values;
+
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use arguments::{Arguments, MediateArgument, NetArgument, Platform, Stats};
 use clap::error::ErrorKind;
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use crate::run::options::{Bind, Mediate, Options, PlatformChoice, StatsFormat};
+use crate::run::options::{
+    CapabilityChange, Entry, EnvironmentChange, Identity, Limits, Mediate, Net, Options,
+    PlatformChoice, PtyChoice, StatsFormat, Stdio,
+};
 use crate::run::{self, FAILED};
 
-/// Run an unmodified Linux program in cages: every system call mediated, every process in its own virtual POSIX
-#[derive(Debug, Parser)]
-#[command(
-    name = "cage-trace",
-    version,
-    override_usage = "cage-trace [OPTIONS] [--] COMMAND [ARG]..."
-)]
-#[command(
-    after_help = "Exit status: that of COMMAND; 128+N if signal N killed it; 125 if cage-trace failed, 126 if COMMAND cannot be executed, 127 if it was not found."
-)]
-struct Arguments {
-    /// Write a line for every system call to FILE (.jsonl)
-    #[arg(short = 'o', value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Let the run read and write DIR of the host
-    #[arg(long, value_name = "DIR")]
-    bind: Vec<PathBuf>,
-    /// Let the run read DIR of the host
-    #[arg(long, value_name = "DIR")]
-    ro_bind: Vec<PathBuf>,
-    /// Hand on the whole environment
-    #[arg(long)]
-    keep_env: bool,
-    /// Wait for all processes of the run, not only for the first
-    #[arg(long)]
-    wait: bool,
-    /// Leave out the remarks at the end
-    #[arg(short, long)]
-    quiet: bool,
-    /// Say what the supervisor does; twice for more
-    #[arg(short, long, action = ArgAction::Count)]
-    verbose: u8,
-    /// Write what the supervisor says about itself to FILE
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
-    /// Print counters at the end
-    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
-    stats: Option<Stats>,
-    /// Compare the kernel's tables with the virtual ones during the run
-    #[arg(long)]
-    check_invariants: bool,
-    /// How system calls reach the supervisor [default: the best that the kernel allows]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<Platform>,
-    /// Which system calls reach the supervisor
-    #[arg(long, value_name = "WHICH", default_value = "names")]
-    mediate: MediateArgument,
-    /// The program to run, and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
-    command: Vec<OsString>,
+/// The values of a flag, each with its place on the command line.
+fn placed<T: Clone>(matches: &ArgMatches, flag: &str, values: &[T]) -> Vec<(usize, T)> {
+    let places = matches.indices_of(flag).into_iter().flatten();
+    places.zip(values.iter().cloned()).collect()
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Stats {
-    Text,
-    Json,
+/// Values of several flags in the order of the command line, which decides where two concern one thing.
+fn in_order<T>(mut values: Vec<(usize, T)>) -> Vec<T> {
+    values.sort_by_key(|(place, _)| *place);
+    values.into_iter().map(|(_, value)| value).collect()
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Platform {
-    Hybrid,
-    Ptrace,
+fn map<T, U>(values: Vec<(usize, T)>, make: impl Fn(T) -> U) -> impl Iterator<Item = (usize, U)> {
+    values
+        .into_iter()
+        .map(move |(place, value)| (place, make(value)))
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum MediateArgument {
-    /// What names or makes something
-    Names,
-    /// All that have a handler
-    All,
+fn entries(arguments: &Arguments, matches: &ArgMatches) -> Vec<Entry> {
+    let binds = placed(matches, "bind", &arguments.bind);
+    let ro_binds = placed(matches, "ro_bind", &arguments.ro_bind);
+    let mounts = placed(matches, "mount", &arguments.mount);
+    let tmpfs = placed(matches, "tmpfs", &arguments.tmpfs);
+    let links = placed(matches, "symlink", &arguments.symlink);
+    let mut all: Vec<(usize, Entry)> = map(binds, Entry::Bind).collect();
+    all.extend(map(ro_binds, Entry::Bind));
+    all.extend(map(mounts, Entry::Mount));
+    all.extend(map(tmpfs, Entry::Mount));
+    all.extend(map(links, Entry::Symlink));
+    in_order(all)
 }
 
-/// The binds in the order of the command line, which decides where two name one place.
-fn binds(arguments: &Arguments, matches: &ArgMatches) -> Vec<Bind> {
-    let with_order = |id: &str, paths: &[PathBuf], writable: bool| {
-        let order = matches
-            .indices_of(id)
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>();
-        order
-            .into_iter()
-            .zip(paths.iter().cloned())
-            .map(|(order, path)| (order, Bind { path, writable }))
-            .collect::<Vec<_>>()
-    };
-    let mut all = with_order("bind", &arguments.bind, true);
-    all.extend(with_order("ro_bind", &arguments.ro_bind, false));
-    all.sort_by_key(|(order, _)| *order);
-    all.into_iter().map(|(_, bind)| bind).collect()
+/// Where the environment begins, and then each change.
+fn environment(arguments: &Arguments, matches: &ArgMatches) -> Vec<EnvironmentChange> {
+    let mut all = placed(matches, "env", &arguments.env);
+    all.extend(placed(matches, "short_env", &arguments.short_env));
+    let unset = placed(matches, "unset_env", &arguments.unset_env);
+    all.extend(map(unset, EnvironmentChange::Unset));
+    let mut changes = Vec::new();
+    if arguments.keep_env {
+        changes.push(EnvironmentChange::KeepAll);
+    }
+    if arguments.clear_env {
+        changes.push(EnvironmentChange::Clear);
+    }
+    changes.extend(in_order(all));
+    changes
+}
+
+fn identity(arguments: &Arguments, matches: &ArgMatches) -> Identity {
+    let added = placed(matches, "cap_add", &arguments.cap_add);
+    let dropped = placed(matches, "cap_drop", &arguments.cap_drop);
+    let mut capabilities: Vec<_> = map(added, CapabilityChange::Add).collect();
+    capabilities.extend(map(dropped, CapabilityChange::Drop));
+    Identity {
+        user: arguments.user.clone(),
+        group: arguments.group.clone(),
+        uid_map: arguments.uid_map.clone(),
+        gid_map: arguments.gid_map.clone(),
+        noroot: arguments.noroot,
+        capabilities: in_order(capabilities),
+    }
+}
+
+fn limits(arguments: &Arguments) -> Limits {
+    Limits {
+        timeout: arguments.timeout,
+        cpu_time: arguments.cpu_time,
+        memory: arguments.memory,
+        cpus: arguments.cpus,
+        pids: arguments.pids_limit,
+        rlimits: arguments.rlimit.clone(),
+    }
 }
 
 /// What to do with a command line.
@@ -147,10 +136,44 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Request {
             output.display()
         ));
     }
-    Request::Run(Box::new(Options {
-        binds: binds(&arguments, &matches),
+    Request::Run(Box::new(options(arguments, &matches)))
+}
+
+fn options(arguments: Arguments, matches: &ArgMatches) -> Options {
+    Options {
+        entries: entries(&arguments, matches),
+        environment: environment(&arguments, matches),
+        identity: identity(&arguments, matches),
+        limits: limits(&arguments),
+        hide: arguments.hide,
+        root: arguments.root,
+        chdir: arguments.chdir,
+        hostname: arguments.hostname,
+        no_proc: arguments.no_proc,
+        no_devices: arguments.no_devfs,
+        sysfs: arguments.sysfs,
+        pty: match (arguments.pty, arguments.no_pty) {
+            (true, _) => PtyChoice::Always,
+            (_, true) => PtyChoice::Never,
+            _ => PtyChoice::Auto,
+        },
+        net: match arguments.net {
+            Some(NetArgument::Host) => Net::Host,
+            None if arguments.share_net => Net::Host,
+            _ => Net::None,
+        },
+        publish: arguments.publish,
+        pass_fds: arguments.pass_fd,
+        stdio: Stdio {
+            input: arguments.stdin,
+            output: arguments.stdout,
+            error: arguments.stderr,
+        },
+        status_fd: arguments.status_fd,
+        report: arguments.report,
+        die_with_parent: arguments.die_with_parent,
+        strict: arguments.strict,
         command: arguments.command,
-        keep_env: arguments.keep_env,
         wait: arguments.wait,
         quiet: arguments.quiet,
         verbose: arguments.verbose,
@@ -170,7 +193,7 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Request {
             MediateArgument::Names => Mediate::Names,
             MediateArgument::All => Mediate::All,
         },
-    }))
+    }
 }
 
 /// Parses the command line, runs, and returns the exit status.
@@ -210,22 +233,58 @@ mod tests {
     fn the_first_word_that_is_no_option_ends_parsing() {
         let parsed = options(&["-q", "ls", "-l", "--bind", "x", "--", "-o"]);
         assert_eq!(parsed.command, ["ls", "-l", "--bind", "x", "--", "-o"]);
-        assert!(parsed.quiet && parsed.binds.is_empty() && parsed.output.is_none());
+        assert!(parsed.quiet && parsed.entries.is_empty() && parsed.output.is_none());
         assert_eq!(options(&["--", "-o", "x"]).command, ["-o", "x"]);
     }
 
     #[test]
-    fn binds_keep_their_order() {
-        let parsed = options(&["--ro-bind", "/a", "--bind", "/b", "--ro-bind=/c", "true"]);
-        let found: Vec<_> = parsed
-            .binds
+    fn what_makes_the_world_keeps_its_order() {
+        let words = [
+            "--ro-bind",
+            "/a",
+            "-t",
+            "1m",
+            "--bind",
+            "/b",
+            "--symlink=x:/y",
+            "--ro-bind=/c",
+            "true",
+        ];
+        let found: Vec<_> = options(&words)
+            .entries
             .iter()
-            .map(|bind| (bind.path.to_str(), bind.writable))
+            .map(|entry| match entry {
+                Entry::Bind(bind) => format!("{} {}", bind.source.display(), bind.writable),
+                Entry::Mount(mount) => mount.kind.clone(),
+                Entry::Symlink(link) => link.link.display().to_string(),
+            })
             .collect();
-        assert_eq!(
-            found,
-            [(Some("/a"), false), (Some("/b"), true), (Some("/c"), false)]
-        );
+        assert_eq!(found, ["/a false", "tmpfs", "/b true", "/y", "/c false"]);
+    }
+
+    #[test]
+    fn the_environment_and_capabilities_change_in_order() {
+        let parsed = options(&[
+            "-e",
+            "A=1",
+            "--unset-env",
+            "A",
+            "--env=B",
+            "--clear-env",
+            "true",
+        ]);
+        let [
+            EnvironmentChange::Clear,
+            EnvironmentChange::Set(..),
+            EnvironmentChange::Unset(_),
+            EnvironmentChange::Inherit(_),
+        ] = parsed.environment.as_slice()
+        else {
+            panic!("{:?}", parsed.environment);
+        };
+        let parsed = options(&["--cap-drop", "ALL", "--cap-add", "net_raw", "true"]);
+        let changes = parsed.identity.capabilities;
+        assert_eq!(changes.last(), Some(&CapabilityChange::Add(1 << 13)));
     }
 
     #[test]
@@ -243,5 +302,19 @@ mod tests {
         assert!(refusal(&["-o", "x.txt", "true"]).contains("--format"));
         assert!(refusal(&["--no-such-flag", "true"]).contains("--no-such-flag"));
         assert!(refusal(&[]).contains("COMMAND"));
+        for (words, said) in [
+            (&["--uid-map=a:b", "true"][..], "host a, cage b"),
+            (&["--cap-add=fly", "true"], "'fly'"),
+            (&["--noroot", "--cap-add=kill", "true"], "--noroot"),
+            (&["-m", "none:/tmp:tmpfs:", "true"], "nsjail"),
+            (&["--bind=:x", "true"], "--bind"),
+            (&["--timeout=x", "true"], "--timeout"),
+        ] {
+            assert!(
+                refusal(words).contains(said),
+                "{words:?}: {}",
+                refusal(words)
+            );
+        }
     }
 }

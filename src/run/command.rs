@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::options::EnvironmentChange;
 use super::view::trace_path;
 
 /// Where a command is looked for when `PATH` is not set, as libc does.
@@ -39,13 +40,34 @@ pub enum Resolved {
     NotExecutable(String),
 }
 
-/// The environment of the program: all of ours, or the harmless part.
-pub(super) fn environment(keep_all: bool) -> Vec<OsString> {
-    let kept = |name: &OsStr| {
-        keep_all || KEPT.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"LC_")
-    };
-    std::env::vars_os()
-        .filter(|(name, _)| kept(name))
+/// The environment of the program: the harmless part of ours, then what the command line changes, in its order.
+pub(super) fn environment(changes: &[EnvironmentChange]) -> Vec<OsString> {
+    let harmless =
+        |name: &OsStr| KEPT.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"LC_");
+    let mut variables: Vec<(OsString, OsString)> = std::env::vars_os()
+        .filter(|(name, _)| harmless(name))
+        .collect();
+    for change in changes {
+        let set = match change {
+            EnvironmentChange::KeepAll => {
+                variables = std::env::vars_os().collect();
+                None
+            }
+            EnvironmentChange::Clear => {
+                variables.clear();
+                None
+            }
+            EnvironmentChange::Set(name, value) => Some((name, Some(value.clone()))),
+            EnvironmentChange::Inherit(name) => Some((name, std::env::var_os(name))),
+            EnvironmentChange::Unset(name) => Some((name, None)),
+        };
+        if let Some((name, value)) = set {
+            variables.retain(|(known, _)| known != name);
+            variables.extend(value.map(|value| (name.clone(), value)));
+        }
+    }
+    variables
+        .into_iter()
         .map(|(name, value)| {
             let mut text = name.into_vec();
             text.push(b'=');

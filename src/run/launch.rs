@@ -177,7 +177,7 @@ pub fn launch(options: &Options, plan: &FilterPlan) -> Result<Launched, LaunchEr
     let mut caller = caller();
     let terminal = Terminal::open();
     let host_command = HostCommand::find(name, caller.cwd.as_deref());
-    let environment = command::environment(options.keep_env);
+    let environment = command::environment(&options.environment);
     caller.root = leave_host(host_proc.as_fd(), caller.root)?;
 
     let view = View::new(options, &caller, &host_command)?;

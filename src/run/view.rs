@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use super::command::HostCommand;
 use super::launch::LaunchError;
 use super::mountinfo::{self, Mount};
-use super::options::Options;
+use super::options::{Entry, Options};
 
 /// What covers a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,21 +263,22 @@ impl View {
         caller: &Caller,
         links: &mut Vec<(PathBuf, PathBuf)>,
     ) -> Result<(), LaunchError> {
-        for bind in &options.binds {
+        for entry in &options.entries {
+            let Entry::Bind(bind) = entry else { continue };
             let flag = if bind.writable { "--bind" } else { "--ro-bind" };
             let absolute = caller
                 .cwd
                 .as_deref()
                 .unwrap_or(Path::new("/"))
-                .join(&bind.path);
+                .join(&bind.source);
             let place = trace_path(&absolute, links).map_err(|error| {
-                LaunchError::new(format!("{flag} {}", bind.path.display()), error)
+                LaunchError::new(format!("{flag} {}", bind.source.display()), error)
                     .mend("name a file or directory that exists on the host")
             })?;
             if place.starts_with("/proc") {
                 let error = io::Error::from_raw_os_error(libc::EINVAL);
                 return Err(
-                    LaunchError::new(format!("{flag} {}", bind.path.display()), error)
+                    LaunchError::new(format!("{flag} {}", bind.source.display()), error)
                         .mend("/proc is always the run's own"),
                 );
             }
