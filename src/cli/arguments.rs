@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, ValueEnum};
 
-use super::values;
+use super::{quantities, values};
 use crate::run::options::{Bind, EnvironmentChange, IdRange, Mount, Publish, Rlimit, Symlink};
 
 /// A parser of a value that may be any bytes.
@@ -142,22 +142,22 @@ pub(super) struct Arguments {
     pub(super) pass_fd: Vec<i32>,
 
     /// End the run after this time (exit status 124)
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = quantities::duration, help_heading = "Limits")]
     pub(super) timeout: Option<Duration>,
     /// End the run when it has used this much CPU time
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = quantities::duration, help_heading = "Limits")]
     pub(super) cpu_time: Option<Duration>,
     /// Let the run have this much memory
-    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", value_parser = quantities::size, help_heading = "Limits")]
     pub(super) memory: Option<u64>,
     /// Let the run use this many CPUs' time
-    #[arg(long, value_name = "N", value_parser = values::cpus, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = quantities::cpus, help_heading = "Limits")]
     pub(super) cpus: Option<u32>,
     /// Let the run have this many processes and threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
     pub(super) pids_limit: Option<u64>,
     /// Set a limit of each process (getrlimit(2))
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = values::rlimit, help_heading = "Limits")]
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = quantities::rlimit, help_heading = "Limits")]
     pub(super) rlimit: Vec<Rlimit>,
 
     /// Write a line for every system call to FILE (.jsonl)

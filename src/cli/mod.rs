@@ -1,6 +1,7 @@
 //! The command line: flags become [`crate::run`]'s options. Nothing is run or judged here but the command line itself.
 
 mod arguments;
+mod quantities;
 mod values;
 
 use std::ffi::OsString;

@@ -202,6 +202,22 @@ impl Stopped {
         self.tid
     }
 
+    /// Whether the thread has left this stop and waits to be reported in another: an exec gave its number to another
+    /// thread of its process.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let Ok(id) = libc::id_t::try_from(self.tid) else {
+            return true;
+        };
+        let options = libc::WSTOPPED | libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the structure is live and exclusively borrowed; zeroed, it is a valid siginfo_t that names no process.
+        unsafe {
+            libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) != 0
+                || info.assume_init().si_pid() != 0
+        }
+    }
+
     fn event_message(&self) -> Result<u64, Error> {
         let mut message: libc::c_ulong = 0;
         request(

@@ -36,6 +36,43 @@ impl Handover {
 const ERESTARTSYS: i64 = 512;
 const ERESTARTNOINTR: i64 = 513;
 
+/// What the kernel has to report at a moment, each thread once. The kernel looks through the threads in one order, and
+/// begins anew each time: served one by one, those at the end would never come to their turn beside busy ones.
+#[derive(Debug, Default)]
+struct Round {
+    reports: Vec<Report>,
+    none_left: bool,
+}
+
+#[derive(Debug)]
+enum Report {
+    Stopped(Stopped, Event),
+    Ended(i32, i32),
+}
+
+impl Round {
+    /// More than this is left to the next round, for the messages' sake.
+    const LONGEST: usize = 64;
+
+    fn gather() -> Self {
+        let mut round = Self::default();
+        while round.reports.len() < Self::LONGEST {
+            match ptrace::wait_any() {
+                Waited::Stopped(stopped, event) => {
+                    round.reports.push(Report::Stopped(stopped, event));
+                }
+                Waited::Ended(tid, status) => round.reports.push(Report::Ended(tid, status)),
+                Waited::Nothing => break,
+                Waited::NoneLeft => {
+                    round.none_left = true;
+                    break;
+                }
+            }
+        }
+        round
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
@@ -117,24 +154,32 @@ impl Tracer {
                 while let Some(message) = self.platform.next_for_tracer() {
                     self.heed(message);
                 }
-                match ptrace::wait_any() {
-                    Waited::Stopped(stopped, event) => {
-                        let tid = stopped.tid();
-                        if let Event::GroupStop = event
-                            && tid == self.first
-                        {
-                            on_signal(libc::SIGSTOP);
-                        }
-                        if let Err(error) = self.on_stop(stopped, event) {
-                            self.failed(tid, error);
-                        }
+                let round = Round::gather();
+                if round.reports.is_empty() {
+                    if round.none_left {
+                        return self.ending;
                     }
-                    Waited::Ended(tid, status) => self.on_end(tid, status),
-                    Waited::Nothing => {
-                        self.drop_orphans();
-                        break;
+                    self.drop_orphans();
+                    break;
+                }
+                for (place, report) in round.reports.into_iter().enumerate() {
+                    match report {
+                        Report::Stopped(stopped, event) => {
+                            let tid = stopped.tid();
+                            if place > 0 && self.is_leader_of_others(tid) && stopped.is_over() {
+                                continue;
+                            }
+                            if let Event::GroupStop = event
+                                && tid == self.first
+                            {
+                                on_signal(libc::SIGSTOP);
+                            }
+                            if let Err(error) = self.on_stop(stopped, event) {
+                                self.failed(tid, error);
+                            }
+                        }
+                        Report::Ended(tid, status) => self.on_end(tid, status),
                     }
-                    Waited::NoneLeft => return self.ending,
                 }
             }
             if self.init_gone && self.tracees.is_empty() {
@@ -374,6 +419,14 @@ impl Tracer {
             tracee.phase = Phase::Running;
         }
         stopped.resume(Resume::Run, 0)
+    }
+
+    /// Whether this thread leads a process that has other threads: one of them may have taken its
+    /// number by an exec since the stop was reported.
+    fn is_leader_of_others(&self, tid: i32) -> bool {
+        self.tracees.get(&tid).is_some_and(|tracee| {
+            tracee.thread.cage.tgid.0 == tid && Arc::strong_count(&tracee.thread.cage) > 1
+        })
     }
 
     fn thread(&self, tid: i32) -> Option<Arc<Thread>> {
