@@ -4,13 +4,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Pid, chdir, setpgid};
 
 use super::command::{HostCommand, Resolved};
+use super::streams::Streams;
 use super::world::World;
 use crate::sys::privilege;
 use crate::sys::process::{self, Channel, FailurePage, Filter, Image, Step};
@@ -80,6 +81,7 @@ pub(super) struct Setup<'a> {
     pub(super) host_command: &'a HostCommand,
     pub(super) cwd: Option<&'a Path>,
     pub(super) filter: &'a Filter,
+    pub(super) streams: &'a Streams,
     pub(super) failure: &'a FailurePage,
     /// The channel of init, and the one of the program's process.
     pub(super) init: &'a Channel,
@@ -141,7 +143,7 @@ pub(super) fn run(setup: &Setup<'_>) -> ! {
     // Neither the caller's pipes nor anything else is kept open by a process that lives as long as the run.
     or_give_up(
         "cannot close init's descriptors",
-        process::close_all_but(0, Some(channel.as_fd())),
+        process::close_all_but(0, &[channel.as_fd().as_raw_fd()]),
     );
     while let Some(reaped) = process::reap_next() {
         if reaped.pid == child {
@@ -194,12 +196,7 @@ fn become_program(setup: &Setup<'_>) -> ! {
         _ => process::exit_now(125),
     }
     process::restore_signals();
-    for (fd, open) in process::inherited_stdio().into_iter().enumerate() {
-        if !open {
-            process::close_number(fd as i32);
-        }
-    }
-    if let Err(error) = process::close_all_but(3, None) {
+    if let Err(error) = setup.streams.arrange() {
         // The channel may be closed already; the page always works.
         setup
             .failure

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::fcntl::{OFlag, open, openat};
@@ -15,6 +15,7 @@ use nix::unistd::{getegid, geteuid};
 use super::command::{self, HostCommand, Resolved};
 use super::init::{self, Message, Setup};
 use super::options::Options;
+use super::streams::Streams;
 use super::terminal::Terminal;
 use super::view::{Caller, View};
 use super::world::World;
@@ -90,8 +91,8 @@ pub struct Launched {
     pub resolved: Resolved,
     /// The working directory of the program, inside the world.
     pub cwd: PathBuf,
-    /// Which of 0, 1 and 2 the program inherits; the others are closed.
-    pub stdio: [bool; 3],
+    /// The descriptors that the program finds open.
+    pub descriptors: Vec<RawFd>,
     /// Whether the run maps several ids: a run of root.
     pub several_ids: bool,
     /// The terminal, where the supervisor had it in its foreground; it is lent by [`Launched::release`].
@@ -161,7 +162,11 @@ impl Launched {
 }
 
 /// Starts the run of `options`; the calling process must be single threaded and becomes the supervisor.
-pub fn launch(options: &Options, plan: &FilterPlan) -> Result<Launched, LaunchError> {
+pub fn launch(
+    options: &Options,
+    streams: &Streams,
+    plan: &FilterPlan,
+) -> Result<Launched, LaunchError> {
     let name = options
         .command
         .first()
@@ -195,6 +200,7 @@ pub fn launch(options: &Options, plan: &FilterPlan) -> Result<Launched, LaunchEr
         host_command: &host_command,
         cwd: caller.cwd.as_deref(),
         filter: plan,
+        streams,
         failure: &failure,
         init: &init_end,
         program: &program_end,
@@ -234,7 +240,7 @@ pub fn launch(options: &Options, plan: &FilterPlan) -> Result<Launched, LaunchEr
             .collect(),
         resolved,
         cwd,
-        stdio: process::inherited_stdio(),
+        descriptors: streams.numbers(),
         several_ids: caller.root,
         terminal,
         failure,

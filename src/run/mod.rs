@@ -8,6 +8,7 @@ mod mountinfo;
 pub mod options;
 pub mod report;
 mod serve;
+pub mod streams;
 pub mod terminal;
 mod view;
 mod world;
@@ -21,6 +22,7 @@ use launch::{FilterPlan, launch};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use options::{Mediate, Options, PlatformChoice};
+use streams::Streams;
 
 use crate::dispatch::Plan;
 use crate::interpose::Interposer;
@@ -50,7 +52,13 @@ fn complain(message: &str) {
 }
 
 fn try_run(options: &Options) -> anyhow::Result<u8> {
+    let streams = Streams::open(options)?;
     explain_ourselves(options)?;
+    if let Some(fd) = streams.forgotten(options).filter(|_| !options.quiet) {
+        complain(&format!(
+            "the command names descriptor {fd}, which is not handed on: --pass-fd={fd} would"
+        ));
+    }
     let kind = choose(options.platform);
     let audit = audit(options, kind)?;
     let interposers = audit
@@ -63,7 +71,7 @@ fn try_run(options: &Options) -> anyhow::Result<u8> {
         listener: kind == Kind::Hybrid,
         hello: platform::hello(),
     };
-    let launched = launch(options, &filter)?;
+    let launched = launch(options, &streams, &filter)?;
     match &launched.resolved {
         Resolved::Found(_) => {}
         Resolved::NotFound(message) => {

@@ -136,7 +136,7 @@ fn open_place(path: &[u8]) -> nix::Result<OwnedFd> {
 fn first_thread(kernel: &Kernel, launched: &Launched, cwd: OwnedFd) -> anyhow::Result<Arc<Thread>> {
     let pidfd = memory::pidfd_open(launched.target).context("the program's process is gone")?;
     let mut table = FdTable::default();
-    for fd in (0..3).filter(|&fd| launched.stdio.get(fd as usize) == Some(&true)) {
+    for &fd in &launched.descriptors {
         if let Ok(file) = memory::pidfd_getfd(pidfd.as_fd(), fd) {
             let label = host_label(kernel, &file);
             table.replace(

@@ -115,9 +115,31 @@ pub fn set_name(name: &std::ffi::CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Closes every descriptor from `first` on but `kept`. The process must own none of them any longer: only a forked child
-/// that never returns may call this.
-pub fn close_all_but(first: u32, kept: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// Whether a number is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes a number and changes nothing.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// Makes `to` a copy of `from` that an exec keeps, in a forked child that never returns; both may be one number.
+pub fn put_at(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: numbers only. Whatever `to` was is owned by a copy of the parent's memory that is never dropped.
+    let result = unsafe {
+        if from == to {
+            libc::fcntl(to, libc::F_SETFD, 0)
+        } else {
+            libc::dup2(from, to)
+        }
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on but `kept`, which is sorted. The process must own none of them any longer:
+/// only a forked child that never returns may call this.
+pub fn close_all_but(first: u32, kept: &[RawFd]) -> io::Result<()> {
     let close = |from: u32, to: u32| {
         if from > to {
             return Ok(());
@@ -129,15 +151,18 @@ pub fn close_all_but(first: u32, kept: Option<BorrowedFd<'_>>) -> io::Result<()>
             Ok(())
         }
     };
-    match kept.map(|fd| fd.as_raw_fd() as u32) {
-        Some(kept) if kept >= first => {
-            if kept > first {
-                close(first, kept - 1)?;
-            }
-            close(kept.saturating_add(1), u32::MAX)
+    let mut from = first;
+    for kept in kept
+        .iter()
+        .map(|fd| fd.cast_unsigned())
+        .filter(|fd| *fd >= first)
+    {
+        if kept > from {
+            close(from, kept - 1)?;
         }
-        _ => close(first, u32::MAX),
+        from = kept.saturating_add(1);
     }
+    close(from, u32::MAX)
 }
 
 /// Closes one descriptor by its number, in a forked child that never returns: its owner is a copy that is never dropped.
