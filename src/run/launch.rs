@@ -14,14 +14,14 @@ use nix::unistd::{getegid, geteuid};
 
 use super::command::{self, HostCommand, Resolved};
 use super::init::{self, Message, Setup};
-use super::options::Options;
+use super::options::{Net, Options};
 use super::streams::Streams;
 use super::terminal::Terminal;
 use super::view::{Caller, View};
 use super::world::World;
-use crate::sys::namespace;
 use crate::sys::privilege::{self, Capability};
 use crate::sys::process::{self, Channel, FailurePage, Filter, Step};
+use crate::sys::{landlock, namespace};
 
 /// What the tracer installs in the program's process: see [`Filter`].
 pub type FilterPlan = Filter;
@@ -183,7 +183,7 @@ pub fn launch(
     let terminal = Terminal::open();
     let host_command = HostCommand::find(name, caller.cwd.as_deref());
     let environment = command::environment(&options.environment);
-    caller.root = leave_host(host_proc.as_fd(), caller.root)?;
+    caller.root = leave_host(host_proc.as_fd(), caller.root, options.net)?;
 
     let view = View::new(options, &caller, &host_command)?;
     let world = World::build(&view)?;
@@ -297,14 +297,14 @@ fn caller() -> Caller {
 }
 
 /// Leaves the host's namespaces and sets up the new ones, but for mounts; returns whether all ids are mapped.
-fn leave_host(host_proc: BorrowedFd<'_>, root: bool) -> Result<bool, LaunchError> {
+fn leave_host(host_proc: BorrowedFd<'_>, root: bool, net: Net) -> Result<bool, LaunchError> {
     let writer = if root {
         Some(IdMapWriter::fork(host_proc)?)
     } else {
         None
     };
     let (uid, gid) = (geteuid(), getegid());
-    namespace::leave_host().map_err(|error| {
+    namespace::leave_host(net == Net::None).map_err(|error| {
         let mend = match error.raw_os_error() {
             Some(libc::ENOSPC) => "raise /proc/sys/user/max_user_namespaces and its like",
             Some(libc::EPERM) => "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, and no chroot around this process",
@@ -331,10 +331,20 @@ fn leave_host(host_proc: BorrowedFd<'_>, root: bool) -> Result<bool, LaunchError
     namespace::set_hostname("cage").map_err(|error| {
         LaunchError::new("cannot set the host name of the run", error).mend(RESTRICTED)
     })?;
-    namespace::loopback_up().map_err(|error| {
-        LaunchError::new("cannot bring up the loopback interface of the run", error)
-            .mend(RESTRICTED)
-    })?;
+    match net {
+        Net::None => namespace::loopback_up().map_err(|error| {
+            LaunchError::new("cannot bring up the loopback interface of the run", error)
+                .mend(RESTRICTED)
+        })?,
+        // Their names belong to a network, so a shared one would lead to the host's.
+        Net::Host => landlock::keep_to_own_abstract_sockets().map_err(|error| {
+            LaunchError::new(
+                "--net=host: cannot keep the host's abstract sockets out of reach",
+                error,
+            )
+            .mend("Linux 6.12 with Landlock is needed; without it give --net=none")
+        })?,
+    }
     Ok(root)
 }
 

@@ -6,6 +6,7 @@ pub mod invariants;
 pub mod launch;
 mod mountinfo;
 pub mod options;
+pub mod publish;
 pub mod report;
 mod serve;
 pub mod streams;
@@ -22,6 +23,7 @@ use launch::{FilterPlan, launch};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use options::{Mediate, Options, PlatformChoice};
+use publish::Published;
 use streams::Streams;
 
 use crate::dispatch::Plan;
@@ -71,6 +73,7 @@ fn try_run(options: &Options) -> anyhow::Result<u8> {
         listener: kind == Kind::Hybrid,
         hello: platform::hello(),
     };
+    let published = Published::listen(options)?;
     let launched = launch(options, &streams, &filter)?;
     match &launched.resolved {
         Resolved::Found(_) => {}
@@ -83,7 +86,7 @@ fn try_run(options: &Options) -> anyhow::Result<u8> {
             return Ok(NOT_EXECUTABLE);
         }
     }
-    let status = serve::serve(options, launched, plan, kind)?;
+    let status = serve::serve(options, launched, published, plan, kind)?;
     if let Some(losses) = audit.and_then(|audit| audit.losses()) {
         complain(&losses);
     }

@@ -157,7 +157,7 @@ pub fn remarks(remarks: &Remarks) -> Vec<String> {
     }
     if remarks.no_network {
         lines.push(
-            "a network was wanted and is not there: a run has a loopback of its own, nothing more"
+            "a network was wanted and is not there: --net=host lets the run use the host's"
                 .to_owned(),
         );
     }

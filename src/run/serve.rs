@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, umask};
 
 use super::launch::Launched;
 use super::options::Options;
+use super::publish::Published;
 use super::report::{self, Report};
 use super::terminal::Terminal;
 use super::{FAILED, complain, invariants};
@@ -25,6 +26,7 @@ use crate::sys::{limits, memory, namespace, signal};
 pub(super) fn serve(
     options: &Options,
     mut launched: Launched,
+    published: Published,
     plan: Plan,
     kind: Kind,
 ) -> anyhow::Result<u8> {
@@ -58,6 +60,10 @@ pub(super) fn serve(
         options.check_invariants,
     )
     .context("cannot trace the program")?;
+    for (address, port) in published.addresses().filter(|_| options.verbose > 0) {
+        complain(&format!("{address} leads to port {port} of the run"));
+    }
+    published.start().context("cannot relay connections")?;
     launched.release()?;
     let mut terminal = launched.terminal.take();
     let group = launched.target;

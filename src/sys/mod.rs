@@ -5,6 +5,7 @@ pub mod descriptor;
 pub mod event;
 pub mod exec;
 pub mod fs;
+pub mod landlock;
 pub mod limits;
 pub mod memory;
 pub mod mount;

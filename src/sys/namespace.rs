@@ -12,16 +12,16 @@ use std::os::fd::AsRawFd;
 use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-/// Leaves the host's user, mount, network, IPC, UTS and cgroup namespaces. Never the pid namespace: that would forbid threads.
-pub fn leave_host() -> io::Result<()> {
-    nix::sched::unshare(
-        CloneFlags::CLONE_NEWUSER
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWCGROUP,
-    )?;
+/// Leaves the host's user, mount, IPC, UTS and cgroup namespaces, and where it is wanted the network's. Never the pid
+/// namespace: that would forbid threads.
+pub fn leave_host(network: bool) -> io::Result<()> {
+    let mut left = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    left.set(CloneFlags::CLONE_NEWNET, network);
+    nix::sched::unshare(left)?;
     Ok(())
 }
 
