@@ -173,6 +173,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Record")]
     pub(super) report: Option<PathBuf>,
 
+    /// Take flags from a profile: default, strict, build, bench, or a file of TOML
+    #[arg(long, value_name = "NAME|FILE", alias = "config", help_heading = "Run")]
+    pub(super) profile: Option<OsString>,
     /// Wait for all processes of the run, not only for the first
     #[arg(long, help_heading = "Run")]
     pub(super) wait: bool,

@@ -1,6 +1,7 @@
 //! The command line: flags become [`crate::run`]'s options. Nothing is run or judged here but the command line itself.
 
 mod arguments;
+mod profile;
 mod quantities;
 mod values;
 
@@ -103,29 +104,37 @@ enum Request {
     Refuse(String),
 }
 
+/// Reads a command line, and where it names a profile, that one's words before its own.
+fn read(mut words: Vec<OsString>) -> Result<(Arguments, ArgMatches), Request> {
+    let command = Arguments::command();
+    let mut matches = command
+        .clone()
+        .try_get_matches_from(&words)
+        .map_err(refusal)?;
+    if let Some(profile) = matches.get_one::<OsString>("profile") {
+        let added = profile::words(profile, &command, &matches).map_err(Request::Refuse)?;
+        words.splice(1..1, added);
+        matches = command.try_get_matches_from(&words).map_err(refusal)?;
+    }
+    let arguments = Arguments::from_arg_matches(&matches).map_err(refusal)?;
+    Ok((arguments, matches))
+}
+
+/// What to do where the parser returned something else than arguments.
+fn refusal(error: clap::Error) -> Request {
+    let text = error.to_string();
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
+        return Request::Show(text);
+    }
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    Request::Refuse(text.trim_end().to_owned())
+}
+
 fn parse(words: impl IntoIterator<Item = OsString>) -> Request {
-    let parsed = Arguments::command()
-        .try_get_matches_from(words)
-        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
-    let (arguments, matches) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            return Request::Show(error.to_string());
-        }
-        Err(error) => {
-            let text = error.to_string();
-            return Request::Refuse(
-                text.strip_prefix("error: ")
-                    .unwrap_or(&text)
-                    .trim_end()
-                    .to_owned(),
-            );
-        }
+    let words: Vec<OsString> = words.into_iter().collect();
+    let (arguments, matches) = match read(words) {
+        Ok(read) => read,
+        Err(request) => return request,
     };
     if let Some(output) = &arguments.output
         && !output
