@@ -11,13 +11,14 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, MediateArgument, NetArgument, Platform, Stats};
 use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, ValueEnum};
+use clap_complete::Shell;
 
 use crate::run::options::{
     CapabilityChange, Entry, EnvironmentChange, Identity, Limits, Mediate, Net, Options,
     PlatformChoice, PtyChoice, StatsFormat, Stdio,
 };
-use crate::run::{self, FAILED};
+use crate::run::{self, FAILED, doctor};
 
 /// The values of a flag, each with its place on the command line.
 fn placed<T: Clone>(matches: &ArgMatches, flag: &str, values: &[T]) -> Vec<(usize, T)> {
@@ -102,6 +103,8 @@ enum Request {
     Show(String),
     /// Nothing can be run; what to tell the user.
     Refuse(String),
+    /// Examine the machine.
+    Examine,
 }
 
 /// Reads a command line, and where it names a profile, that one's words before its own.
@@ -130,8 +133,47 @@ fn refusal(error: clap::Error) -> Request {
     Request::Refuse(text.trim_end().to_owned())
 }
 
+/// What is asked for by a subcommand: they are known as the first word only.
+fn subcommand(words: &[OsString]) -> Option<Request> {
+    let (first, rest) = words.get(1..)?.split_first()?;
+    let mut command = Arguments::command();
+    match (first.to_str()?, rest) {
+        ("doctor", []) => Some(Request::Examine),
+        ("man", []) => {
+            let mut page = Vec::new();
+            let written = clap_mangen::Man::new(command).render(&mut page);
+            Some(match written {
+                Ok(()) => Request::Show(String::from_utf8_lossy(&page).into_owned()),
+                Err(error) => Request::Refuse(format!("man: {error}")),
+            })
+        }
+        ("completions", [shell]) => {
+            let Ok(shell) = Shell::from_str(&shell.to_string_lossy(), true) else {
+                return Some(Request::Refuse(format!(
+                    "completions {}: bash, elvish, fish, powershell or zsh",
+                    shell.to_string_lossy()
+                )));
+            };
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "cage-trace", &mut script);
+            Some(Request::Show(String::from_utf8_lossy(&script).into_owned()))
+        }
+        ("completions", _) => Some(Request::Refuse(
+            "completions needs one word: bash, elvish, fish, powershell or zsh".to_owned(),
+        )),
+        ("doctor" | "man", _) => Some(Request::Refuse(format!(
+            "{} takes no arguments; to run a program of that name write -- before it",
+            first.to_string_lossy()
+        ))),
+        _ => None,
+    }
+}
+
 fn parse(words: impl IntoIterator<Item = OsString>) -> Request {
     let words: Vec<OsString> = words.into_iter().collect();
+    if let Some(request) = subcommand(&words) {
+        return request;
+    }
     let (arguments, matches) = match read(words) {
         Ok(read) => read,
         Err(request) => return request,
@@ -206,14 +248,27 @@ fn options(arguments: Arguments, matches: &ArgMatches) -> Options {
     }
 }
 
+fn show(text: &str, status: ExitCode) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => status,
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
 /// Parses the command line, runs, and returns the exit status.
 pub fn main() -> ExitCode {
     match parse(std::env::args_os()) {
         Request::Run(options) => ExitCode::from(run::run(&options)),
-        Request::Show(text) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(FAILED),
-        },
+        Request::Show(text) => show(&text, ExitCode::SUCCESS),
+        Request::Examine => {
+            let (text, possible) = doctor::examine();
+            let status = if possible {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
+            show(&text, status)
+        }
         Request::Refuse(message) => {
             eprintln!("cage-trace: {message}");
             ExitCode::from(FAILED)
@@ -295,6 +350,24 @@ mod tests {
         let parsed = options(&["--cap-drop", "ALL", "--cap-add", "net_raw", "true"]);
         let changes = parsed.identity.capabilities;
         assert_eq!(changes.last(), Some(&CapabilityChange::Add(1 << 13)));
+    }
+
+    #[test]
+    fn subcommands_are_known_as_the_first_word_only() {
+        let parsed = |words: &[&str]| parse(["cage-trace"].iter().chain(words).map(OsString::from));
+        assert!(matches!(parsed(&["doctor"]), Request::Examine));
+        assert_eq!(options(&["--", "doctor"]).command, ["doctor"]);
+        assert_eq!(options(&["-q", "doctor"]).command, ["doctor"]);
+        let Request::Show(script) = parsed(&["completions", "bash"]) else {
+            panic!("no script");
+        };
+        assert!(script.contains("--uid-map"));
+        let Request::Show(page) = parsed(&["man"]) else {
+            panic!("no page");
+        };
+        assert!(page.contains("uid\\-map"));
+        assert!(refusal(&["completions", "csh"]).contains("bash"));
+        assert!(refusal(&["doctor", "x"]).contains("--"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One run from start to end: the world, the launch, the loop, the exit status.
 
 pub mod command;
+pub mod doctor;
 mod init;
 pub mod invariants;
 pub mod launch;
