@@ -31,8 +31,10 @@ fn refused(output: &Output, words: &[&str]) {
 
 /// A port of this machine that was free a moment ago.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .expect("a port of the loopback interface")
 }
 
 const CONNECT: &str = "import socket, sys
