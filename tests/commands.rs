@@ -122,3 +122,24 @@ fn the_build_profile_builds() {
         assert_eq!(output.status, 7, "{}", output.stderr_text());
     });
 }
+
+/// Every flag is in docs/OPTIONS.md, and nothing else is.
+#[test]
+fn the_options_are_written_down() {
+    let scratch = Scratch::new(User::Own);
+    let help = run_cage_trace(&["--help"], &scratch).stdout_text();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let written = std::fs::read_to_string(root.join("docs/OPTIONS.md")).unwrap();
+    let flags = |text: &str| -> std::collections::BTreeSet<String> {
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+            .filter(|word| word.starts_with("--") && word.len() > 4)
+            .map(str::to_owned)
+            .collect()
+    };
+    let options = help
+        .lines()
+        .filter(|line| line.trim_start().starts_with('-'));
+    let known = flags(&options.collect::<Vec<_>>().join("\n"));
+    assert!(known.len() > 40, "{known:?}");
+    assert_eq!(flags(&written), known);
+}
