@@ -220,11 +220,12 @@ impl Tracer {
             signal::kill_thread(leader);
             return Err(Error::Gone(leader));
         };
-        let judged = match announcement(&tracee.thread) {
+        let announced = announcement(&tracee.thread);
+        let judged = match &announced {
             Some(Announced {
                 role: Role::Exec(judged),
                 ..
-            }) => Some(judged),
+            }) => Some(judged.clone()),
             _ => tracee.judged.take(),
         };
         let call = match &tracee.phase {
@@ -247,6 +248,7 @@ impl Tracer {
         };
         let thread = lineage.thread;
         self.keep_unclosed(&thread, lineage.to_close);
+        drop(announced);
         let is_judged = judged
             .as_ref()
             .is_some_and(|judged| self.image_of(leader) == Some(judged.identity));
