@@ -20,6 +20,7 @@ use cage_trace::dispatch::{Answer, Dispatcher, Plan};
 use cage_trace::guest::{GuestMemory, Ram};
 use cage_trace::interpose::audit::{Audit, Header};
 use cage_trace::interpose::{Call, Handled, Interposer};
+use cage_trace::posix::credentials::Credentials;
 use cage_trace::posix::{Ctx, Kernel, Outcome};
 use criterion::{Criterion, criterion_group, criterion_main};
 use syscalls::Sysno;
@@ -60,6 +61,7 @@ impl Bench {
             private_mounts: HashSet::new(),
             pairs: Pairs::default(),
             host_root: false,
+            credentials: Credentials::default(),
         };
         let ram = Ram::new(BASE, 0x10000);
         ram.write(BASE, b"/etc/passwd\0").unwrap();

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::abi::{Errno, Sysno};
 use crate::cage::{Change, Files};
 use crate::interpose::{Call, Handled, Interposer, Life, Wants};
-use crate::posix::row::{Action, Passes, Row};
+use crate::posix::row::{Action, Handler, Passes, Row};
 use crate::posix::{Ctx, Kernel, Outcome, SysResult, table};
 
 /// How a row reaches the dispatcher.
@@ -195,10 +195,21 @@ impl Dispatcher {
             | Action::Run(handler)
             | Action::Shared(handler)
             | Action::Announce(handler)
-            | Action::Trace(handler) => handler(cx, call.args),
+            | Action::Trace(handler) => self.act(cx, row, call.args, handler),
             Action::Fail(errno) => Err(errno),
         };
         Answer::Now(result, change)
+    }
+
+    /// Runs the handler, with the cage's credentials where it can have others than the supervisor.
+    fn act(&self, cx: &Ctx<'_>, row: &Row, args: [u64; 6], handler: Handler) -> SysResult {
+        let real = match row.name {
+            "access" | "faccessat" => true,
+            "faccessat2" => args[3] as i32 & libc::AT_EACCESS == 0,
+            _ => false,
+        };
+        let _acting = self.kernel.act_for(cx.thread.tid.0, real)?;
+        handler(cx, args)
     }
 
     fn before(&self, cx: &Ctx<'_>, call: &Call) -> Option<SysResult> {

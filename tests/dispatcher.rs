@@ -21,6 +21,7 @@ use cage_trace::cage::{
 use cage_trace::dispatch::{Answer, Dispatcher, Plan};
 use cage_trace::guest::{Guest, GuestMemory, Ram};
 use cage_trace::interpose::{Call, Handled};
+use cage_trace::posix::credentials::Credentials;
 use cage_trace::posix::{Ctx, Kernel, Outcome, table};
 
 const BASE: u64 = 0x10000;
@@ -61,6 +62,7 @@ impl Machine {
             private_mounts: HashSet::new(),
             pairs: Pairs::default(),
             host_root: false,
+            credentials: Credentials::default(),
         };
         Self {
             dispatcher: Dispatcher::new(kernel, Plan::new(Vec::new(), true)),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::credentials::Credentials;
 use super::row::{Action, Row};
 use super::{Ctx, Kernel, Outcome, SysResult, table};
 use crate::cage::{
@@ -82,6 +83,7 @@ impl TestCage {
             private_mounts: HashSet::new(),
             pairs: Pairs::default(),
             host_root: nix::unistd::geteuid().is_root(),
+            credentials: Credentials::new(vec![(0, u32::MAX)], vec![(0, u32::MAX)], 0, false),
         };
         Self {
             kernel: Arc::new(kernel),

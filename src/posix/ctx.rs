@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::credentials::Credentials;
 use crate::abi::Errno;
 use crate::cage::{
     Cage, CageTable, Change, Descriptor, FileKind, Files, Frozen, FsContext, OpenFile, Pairs,
@@ -46,6 +47,8 @@ pub struct Kernel {
     pub pairs: Pairs,
     /// Whether the run was started by the host's root, for whom the kernel applies no `RLIMIT_NPROC`.
     pub host_root: bool,
+    /// Which ids there are inside, and what the program may do with them.
+    pub credentials: Credentials,
 }
 
 /// One call of one thread.

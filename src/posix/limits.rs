@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Ctx, Outcome, SysResult, proc};
+use super::{Ctx, Outcome, SysResult, credentials, proc};
 use crate::abi::Errno;
 use crate::abi::layout::Rlimit;
 use crate::cage::Cage;
@@ -41,6 +41,7 @@ pub fn prlimit64(
             None => return Err(Errno::ESRCH),
         }
     };
+    credentials::may_limit(cx, &cage)?;
     let old = set(&cage, resource, new)?;
     if old_limit.0 != 0 {
         cx.guest.put(UserPtr::new(old_limit.0), &old)?;

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod bench_cage;
+pub mod credentials;
 mod ctx;
 pub mod dirs;
 pub mod events;

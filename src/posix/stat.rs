@@ -146,6 +146,13 @@ fn access_at(cx: &Ctx<'_>, dirfd: DirFd, pathname: UserPath, mode: i32, flags: i
     if mode & !7 != 0 || flags & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
+    // Where the supervisor acts for the cage it has taken the ids that count, real or not, as its own.
+    let taken = if cx.kernel.credentials.differ() {
+        libc::AT_EACCESS
+    } else {
+        0
+    };
+    let flags = flags | taken;
     if flags & libc::AT_EMPTY_PATH != 0 && is_empty(cx, pathname)? {
         with_base(cx, dirfd, |file| sys::fs::access(file, c"", mode, flags))?;
         return Outcome::DONE;
@@ -205,7 +212,7 @@ pub fn readlinkat(
         let is_own_program = bytes == b"/proc/self/exe";
         let path = Path::new(cx, dirfd, bytes, Last::Keep)?;
         if is_own_program {
-            proc::program(cx.kernel, cx.cage())
+            proc::program(cx, cx.cage())
         } else {
             path.run(cx, |target| match target.kind {
                 Kind::Link(text) => Ok(text.to_vec()),

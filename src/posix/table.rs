@@ -7,8 +7,8 @@
 
 use super::row::{Row, syscalls};
 use super::{
-    dirs, events, exec, fcntl, fd, io, ioctl, limits, links, memory, meta, open, passes, peers,
-    prctl, process, signal, socket, stat, transfer,
+    credentials, dirs, events, exec, fcntl, fd, io, ioctl, limits, links, memory, meta, open,
+    passes, peers, prctl, process, signal, socket, stat, transfer,
 };
 use crate::guest::{Addr, DirFd, Fd, Mode, UserIn, UserOut, UserPath};
 
@@ -54,7 +54,7 @@ syscalls! {
     38  setitimer(which: i32, new_value: UserIn, old_value: UserOut) => pass, Host;
     39  getpid() => pass, Host;
     40  sendfile(out_fd: Fd, in_fd: Fd, offset: Addr, count: usize) => data(transfer::sendfile), Full;
-    41  socket(domain: i32, ty: i32, protocol: i32) => run(socket::socket) / files, Partial("UNIX, INET, INET6 and NETLINK_ROUTE; no raw or packet sockets");
+    41  socket(domain: i32, ty: i32, protocol: i32) => run(socket::socket) / files, Partial("UNIX, INET, INET6 and NETLINK_ROUTE; raw ones of INET with CAP_NET_RAW, no packet sockets");
     42  connect(sockfd: Fd, addr: UserIn, addrlen: i32) => trace(socket::connect), Full;
     43  accept(sockfd: Fd, addr: UserOut, addrlen: Addr) => trace(socket::accept), Full;
     44  sendto(sockfd: Fd, buf: UserIn, len: usize, flags: i32, dest_addr: UserIn, addrlen: i32) => trace(socket::sendto) unless passes::NO_ADDRESS, Full;
@@ -118,21 +118,21 @@ syscalls! {
     102 getuid() => pass, Host;
     103 syslog(ty: i32, bufp: UserOut, len: i32) => fail(EPERM), No("the host's kernel log");
     104 getgid() => pass, Host;
-    105 setuid(uid: u32) => pass, Host;
-    106 setgid(gid: u32) => pass, Host;
+    105 setuid(uid: u32) => run(credentials::setuid), Full;
+    106 setgid(gid: u32) => run(credentials::setgid), Full;
     107 geteuid() => pass, Host;
     108 getegid() => pass, Host;
     109 setpgid(pid: i32, pgid: i32) => pass, Host;
     110 getppid() => pass, Host;
     111 getpgrp() => pass, Host;
     112 setsid() => pass, Host;
-    113 setreuid(ruid: u32, euid: u32) => pass, Host;
-    114 setregid(rgid: u32, egid: u32) => pass, Host;
+    113 setreuid(ruid: u32, euid: u32) => run(credentials::setreuid), Full;
+    114 setregid(rgid: u32, egid: u32) => run(credentials::setregid), Full;
     115 getgroups(size: i32, list: UserOut) => pass, Host;
     116 setgroups(size: usize, list: UserIn) => pass, Host;
-    117 setresuid(ruid: u32, euid: u32, suid: u32) => pass, Host;
+    117 setresuid(ruid: u32, euid: u32, suid: u32) => run(credentials::setresuid), Full;
     118 getresuid(ruid: UserOut, euid: UserOut, suid: UserOut) => pass, Host;
-    119 setresgid(rgid: u32, egid: u32, sgid: u32) => pass, Host;
+    119 setresgid(rgid: u32, egid: u32, sgid: u32) => run(credentials::setresgid), Full;
     120 getresgid(rgid: UserOut, egid: UserOut, sgid: UserOut) => pass, Host;
     121 getpgid(pid: i32) => pass, Host;
     122 setfsuid(fsuid: u32) => pass, Host;

@@ -40,17 +40,27 @@ pub enum Resolved {
     NotExecutable(String),
 }
 
-/// The environment of the program: the harmless part of ours, then what the command line changes, in its order.
-pub(super) fn environment(changes: &[EnvironmentChange]) -> Vec<OsString> {
+/// The environment of the program: the harmless part of ours, `named` of a user who was named, then what the command line
+/// changes, in its order.
+pub(super) fn environment(
+    changes: &[EnvironmentChange],
+    named: &[(OsString, OsString)],
+) -> Vec<OsString> {
     let harmless =
         |name: &OsStr| KEPT.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"LC_");
     let mut variables: Vec<(OsString, OsString)> = std::env::vars_os()
         .filter(|(name, _)| harmless(name))
         .collect();
+    let follow = |variables: &mut Vec<(OsString, OsString)>| {
+        variables.retain(|(known, _)| named.iter().all(|(name, _)| name != known));
+        variables.extend(named.iter().cloned());
+    };
+    follow(&mut variables);
     for change in changes {
         let set = match change {
             EnvironmentChange::KeepAll => {
                 variables = std::env::vars_os().collect();
+                follow(&mut variables);
                 None
             }
             EnvironmentChange::Clear => {

@@ -13,7 +13,7 @@ use nix::unistd::{Pid, chdir, setpgid};
 use super::command::{HostCommand, Resolved};
 use super::streams::Streams;
 use super::world::World;
-use crate::sys::privilege;
+use crate::sys::privilege::{self, Privileges};
 use crate::sys::process::{self, Channel, FailurePage, Filter, Image, Step};
 
 /// What goes over the channels between the supervisor, init and the program's process.
@@ -82,6 +82,7 @@ pub(super) struct Setup<'a> {
     pub(super) cwd: Option<&'a Path>,
     pub(super) filter: &'a Filter,
     pub(super) streams: &'a Streams,
+    pub(super) privileges: Privileges,
     pub(super) failure: &'a FailurePage,
     /// The channel of init, and the one of the program's process.
     pub(super) init: &'a Channel,
@@ -160,7 +161,8 @@ fn become_program(setup: &Setup<'_>) -> ! {
     if let Err(error) = setpgid(Pid::from_raw(0), Pid::from_raw(0)) {
         fail("cannot give the program a process group", error.into());
     }
-    if let Err(error) = privilege::drop_all().and_then(|()| privilege::set_no_new_privs()) {
+    let dropped = setup.privileges.apply();
+    if let Err(error) = dropped.and_then(|()| privilege::set_no_new_privs()) {
         fail("cannot drop the program's privileges", error);
     }
     process::leave_keyring();

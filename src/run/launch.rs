@@ -3,22 +3,24 @@
 //! The order matters and is the order of [`launch`]. What happens after the program is released lives elsewhere.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::geteuid;
 
 use super::command::{self, HostCommand, Resolved};
+use super::id_maps::Maps;
+use super::identity::Who;
 use super::init::{self, Message, Setup};
 use super::options::{Net, Options};
 use super::streams::Streams;
 use super::terminal::Terminal;
 use super::view::{Caller, View};
 use super::world::World;
+use crate::posix::credentials::Credentials;
 use crate::sys::privilege::{self, Capability};
 use crate::sys::process::{self, Channel, FailurePage, Filter, Step};
 use crate::sys::{landlock, namespace};
@@ -45,7 +47,7 @@ impl LaunchError {
         }
     }
 
-    fn said(what: impl Into<String>) -> Self {
+    pub(super) fn said(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             cause: None,
@@ -93,8 +95,10 @@ pub struct Launched {
     pub cwd: PathBuf,
     /// The descriptors that the program finds open.
     pub descriptors: Vec<RawFd>,
-    /// Whether the run maps several ids: a run of root.
-    pub several_ids: bool,
+    /// Whether the host's root started the run.
+    pub host_root: bool,
+    /// Which ids there are inside, and what the program may do with them.
+    pub credentials: Credentials,
     /// The terminal, where the supervisor had it in its foreground; it is lent by [`Launched::release`].
     pub terminal: Option<Terminal>,
     run: Run,
@@ -179,13 +183,16 @@ pub fn launch(
     .map_err(|error| {
         LaunchError::new("cannot open /proc", error.into()).mend("mount a proc file system there")
     })?;
-    let mut caller = caller();
+    let caller = caller();
     let terminal = Terminal::open();
     let host_command = HostCommand::find(name, caller.cwd.as_deref());
-    let environment = command::environment(&options.environment);
-    caller.root = leave_host(host_proc.as_fd(), caller.root, options.net)?;
+    let who = Who::new(&options.identity, caller.root, host_proc.as_fd())?;
+    let environment = command::environment(&options.environment, &who.environment);
+    leave_host(host_proc.as_fd(), &who, options.net)?;
 
     let view = View::new(options, &caller, &host_command)?;
+    // Only now: what the caller sees of the host decides what the run sees.
+    become_who(&who)?;
     let world = World::build(&view)?;
 
     let pipe = |error| LaunchError::new("cannot make a socket pair", error);
@@ -201,6 +208,7 @@ pub fn launch(
         cwd: caller.cwd.as_deref(),
         filter: plan,
         streams,
+        privileges: who.privileges(),
         failure: &failure,
         init: &init_end,
         program: &program_end,
@@ -225,7 +233,7 @@ pub fn launch(
     if let Some(terminal) = &mut terminal {
         terminal.set_group(target);
     }
-    give_up_privileges(caller.root)
+    give_up_privileges(&who, options.check_invariants)
         .map_err(|error| LaunchError::new("cannot drop the supervisor's privileges", error))?;
     Ok(Launched {
         init,
@@ -241,7 +249,8 @@ pub fn launch(
         resolved,
         cwd,
         descriptors: streams.numbers(),
-        several_ids: caller.root,
+        host_root: caller.root,
+        credentials: who.credentials(),
         terminal,
         failure,
         init_channel,
@@ -296,14 +305,9 @@ fn caller() -> Caller {
     }
 }
 
-/// Leaves the host's namespaces and sets up the new ones, but for mounts; returns whether all ids are mapped.
-fn leave_host(host_proc: BorrowedFd<'_>, root: bool, net: Net) -> Result<bool, LaunchError> {
-    let writer = if root {
-        Some(IdMapWriter::fork(host_proc)?)
-    } else {
-        None
-    };
-    let (uid, gid) = (geteuid(), getegid());
+/// Leaves the host's namespaces and sets up the new ones, but for mounts.
+fn leave_host(host_proc: BorrowedFd<'_>, who: &Who, net: Net) -> Result<(), LaunchError> {
+    let maps = Maps::prepare(who, host_proc)?;
     namespace::leave_host(net == Net::None).map_err(|error| {
         let mend = match error.raw_os_error() {
             Some(libc::ENOSPC) => "raise /proc/sys/user/max_user_namespaces and its like",
@@ -313,21 +317,7 @@ fn leave_host(host_proc: BorrowedFd<'_>, root: bool, net: Net) -> Result<bool, L
         };
         LaunchError::new("cannot make new namespaces", error).mend(mend)
     })?;
-    match writer {
-        Some(writer) => writer.write()?,
-        None => {
-            let as_root = |error: LaunchError| {
-                if uid.is_root() {
-                    error.mend(WEAK_ROOT)
-                } else {
-                    error
-                }
-            };
-            write_proc(host_proc, "self/setgroups", "deny")?;
-            write_proc(host_proc, "self/uid_map", &format!("{uid} {uid} 1")).map_err(as_root)?;
-            write_proc(host_proc, "self/gid_map", &format!("{gid} {gid} 1"))?;
-        }
-    }
+    maps.write()?;
     namespace::set_hostname("cage").map_err(|error| {
         LaunchError::new("cannot set the host name of the run", error).mend(RESTRICTED)
     })?;
@@ -345,91 +335,26 @@ fn leave_host(host_proc: BorrowedFd<'_>, root: bool, net: Net) -> Result<bool, L
             .mend("Linux 6.12 with Landlock is needed; without it give --net=none")
         })?,
     }
-    Ok(root)
+    Ok(())
 }
 
-const WEAK_ROOT: &str = "root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP to be root inside; run as an ordinary user otherwise";
-
-const RESTRICTED: &str = "user namespaces seem to be restricted: see sysctl kernel.apparmor_restrict_unprivileged_userns";
-
-fn write_proc(host_proc: BorrowedFd<'_>, name: &str, text: &str) -> Result<(), LaunchError> {
-    openat(
-        host_proc,
-        name,
-        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(io::Error::from)
-    .and_then(|file| fs::File::from(file).write_all(text.as_bytes()))
-    .map_err(|error| LaunchError::new(format!("cannot write /proc/{name}"), error).mend(RESTRICTED))
-}
-
-/// A child that stays outside and maps all ids to themselves: only from there can more than one be mapped.
-struct IdMapWriter {
-    channel: Channel,
-    pid: i32,
-}
-
-impl IdMapWriter {
-    fn fork(host_proc: BorrowedFd<'_>) -> Result<Self, LaunchError> {
-        let parent = std::process::id();
-        let (channel, end) = Channel::pair()
-            .map_err(|error| LaunchError::new("cannot make a socket pair", error))?;
-        let ours = channel.as_fd().as_raw_fd();
-        let pid = process::fork(|| {
-            process::close_number(ours);
-            if !matches!(end.receive(), Ok((message, _)) if Message::decode(&message) == Some(Message::Ready)) {
-                process::exit_now(1);
-            }
-            let map = |kind: &str| {
-                let name = format!("{parent}/{kind}_map");
-                write_proc(host_proc, &name, &identity_map(host_proc, kind))
-            };
-            let reply = match map("uid").and_then(|()| map("gid")) {
-                Ok(()) => Message::Ready,
-                Err(error) => Message::Failed(error.to_string()),
-            };
-            let _ = end.send(&reply.encode());
-            process::exit_now(0)
-        })
-        .map_err(|error| LaunchError::new("cannot fork", error))?;
-        Ok(Self { channel, pid })
+/// Takes the ids and groups inside that the supervisor has not by the map alone.
+fn become_who(who: &Who) -> Result<(), LaunchError> {
+    let (uid, gid) = (who.uids.becomes, who.gids.becomes);
+    if uid.is_none() && gid.is_none() && who.groups.is_none() {
+        return Ok(());
     }
-
-    fn write(self) -> Result<(), LaunchError> {
-        self.channel
-            .send(&Message::Ready.encode())
-            .map_err(|error| LaunchError::new("cannot talk to the writer of the id maps", error))?;
-        let result = expect_ready(&self.channel);
-        let _ = process::wait_for(self.pid);
-        result
-    }
+    privilege::become_ids(uid, gid, who.groups.as_deref()).map_err(|error| {
+        LaunchError::new(
+            "cannot take the ids that --uid-map and --gid-map give",
+            error,
+        )
+    })
 }
 
-/// All ids that exist here, each mapped to itself.
-fn identity_map(host_proc: BorrowedFd<'_>, kind: &str) -> String {
-    let all = || "0 0 4294967295".to_owned();
-    let Ok(file) = openat(
-        host_proc,
-        format!("self/{kind}_map").as_str(),
-        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    ) else {
-        return all();
-    };
-    let Ok(text) = io::read_to_string(fs::File::from(file)) else {
-        return all();
-    };
-    let lines = text.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (inside, _, count) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(format!("{inside} {inside} {count}\n"))
-    });
-    let map: String = lines.collect();
-    if map.is_empty() { all() } else { map }
-}
+pub(super) const RESTRICTED: &str = "user namespaces seem to be restricted: see sysctl kernel.apparmor_restrict_unprivileged_userns";
 
-fn expect_ready(channel: &Channel) -> Result<(), LaunchError> {
+pub(super) fn expect_ready(channel: &Channel) -> Result<(), LaunchError> {
     let (message, _) = channel
         .receive()
         .map_err(|error| LaunchError::new("cannot hear from a child", error))?;
@@ -459,17 +384,18 @@ fn expect_program(
     }
 }
 
-fn give_up_privileges(several_ids: bool) -> io::Result<()> {
+/// What the supervisor keeps, for the run's user namespace alone: to look into a cage that made itself undumpable; where the
+/// program was given capabilities, those, and what it takes to act as the program for a call
+/// (and with `checks` to list the descriptors of a cage that is another user's by then).
+fn give_up_privileges(who: &Who, checks: bool) -> io::Result<()> {
     privilege::set_no_new_privs()?;
-    let kept: &[Capability] = if several_ids {
-        &[
-            Capability::SYS_PTRACE,
-            Capability::SETUID,
-            Capability::SETGID,
-        ]
-    } else {
-        &[Capability::SYS_PTRACE]
-    };
+    let mut kept = Capability::SYS_PTRACE.bit();
+    if who.is_capable() {
+        kept |= who.capabilities | privilege::TO_ACT_FOR_OTHERS;
+        if checks {
+            kept |= Capability::DAC_READ_SEARCH.bit();
+        }
+    }
     privilege::keep_permitted(kept)?;
     privilege::set_dumpable(false)
 }

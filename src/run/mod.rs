@@ -2,6 +2,8 @@
 
 pub mod command;
 pub mod doctor;
+mod id_maps;
+mod identity;
 mod init;
 pub mod invariants;
 pub mod launch;

@@ -44,8 +44,12 @@ pub(super) fn serve(
         root: open_place(b"/").context("cannot open /")?,
         private_mounts: std::mem::take(&mut launched.private_mounts),
         pairs: crate::cage::Pairs::default(),
-        host_root: launched.several_ids,
+        host_root: launched.host_root,
+        credentials: std::mem::take(&mut launched.credentials),
     };
+    kernel
+        .note_own_credentials()
+        .context("cannot read /proc/self/status")?;
     let first = first_thread(&kernel, &launched, cwd)?;
     let target = memory::pidfd_open(launched.target).context("the program's process is gone")?;
     let platform = Platform::new(Dispatcher::new(kernel, plan), kind);

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use syscalls::syscall;
 
+use super::privilege::{Capability, with_if_refused};
 use crate::abi::layout::Rlimit;
 use crate::abi::{Errno, Sysno};
 
@@ -138,8 +139,10 @@ pub fn pty_peer(master: BorrowedFd<'_>, flags: i32) -> Result<OwnedFd, Errno> {
 pub fn limit(pid: i32, resource: i32, new: Option<&Rlimit>) -> Result<Rlimit, Errno> {
     let mut old = Rlimit::default();
     let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `new` is null or a whole rlimit64, `old` is one that the kernel may fill; both outlive the call.
-    unsafe { syscall!(Sysno::prlimit64, pid, resource, new, &raw mut old) }?;
+    with_if_refused(Capability::SYS_RESOURCE, || {
+        // SAFETY: `new` is null or a whole rlimit64, `old` is one that the kernel may fill; both outlive the call.
+        unsafe { syscall!(Sysno::prlimit64, pid, resource, new, &raw mut old) }
+    })?;
     Ok(old)
 }
 

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use syscalls::syscall;
 use zerocopy::FromZeros;
 
+use super::privilege::{Capability, with_if_refused};
 use crate::abi::layout::{OpenHow, Rlimit, Stat, Statx, Timespec};
 use crate::abi::{Errno, Sysno};
 
@@ -472,8 +473,10 @@ pub fn own_name(fd: RawFd) -> std::ffi::CString {
 /// Those of prlimit64(2).
 pub fn limit_of(pid: i32, resource: u32) -> Result<Rlimit, Errno> {
     let mut limit = Rlimit::default();
-    // SAFETY: no new limit is set, `limit` is a whole struct rlimit64.
-    unsafe { syscall!(Sysno::prlimit64, pid, resource, 0, &raw mut limit) }?;
+    with_if_refused(Capability::SYS_RESOURCE, || {
+        // SAFETY: no new limit is set, `limit` is a whole struct rlimit64.
+        unsafe { syscall!(Sysno::prlimit64, pid, resource, 0, &raw mut limit) }
+    })?;
     Ok(limit)
 }
 
@@ -482,8 +485,11 @@ pub fn limit_of(pid: i32, resource: u32) -> Result<Rlimit, Errno> {
 /// # Errors
 /// Those of tgkill(2).
 pub fn signal_thread(tgid: i32, tid: i32, signal: i32) -> Result<(), Errno> {
-    // SAFETY: registers alone.
-    unsafe { syscall!(Sysno::tgkill, tgid, tid, signal) }.map(drop)
+    let call = || {
+        // SAFETY: registers alone.
+        unsafe { syscall!(Sysno::tgkill, tgid, tid, signal) }.map(drop)
+    };
+    with_if_refused(Capability::KILL, call)
 }
 
 /// Copies an open file out of another process.

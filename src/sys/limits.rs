@@ -4,6 +4,9 @@
     reason = "prlimit(2) has no safe wrapper for other processes"
 )]
 
+use super::privilege::{Capability, with, with_if_refused};
+use crate::abi::Errno;
+
 /// The soft `RLIMIT_NPROC` of a process; `None` where there is none, or no such process.
 #[must_use]
 pub fn nproc(pid: i32) -> Option<u64> {
@@ -21,9 +24,15 @@ fn soft(pid: i32, resource: libc::__rlimit_resource_t) -> Option<u64> {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: no new limit is passed; the old one goes to a live, exclusively borrowed structure.
-    let result = unsafe { libc::prlimit64(pid, resource, std::ptr::null(), &raw mut limit) };
-    (result == 0 && limit.rlim_cur != libc::RLIM64_INFINITY).then_some(limit.rlim_cur)
+    let read = || {
+        // SAFETY: no new limit is passed; the old one goes to a live, exclusively borrowed structure.
+        match unsafe { libc::prlimit64(pid, resource, std::ptr::null(), &raw mut limit) } {
+            0 => Ok(()),
+            _ => Err(Errno::last()),
+        }
+    };
+    let result = with_if_refused(Capability::SYS_RESOURCE, read);
+    (result.is_ok() && limit.rlim_cur != libc::RLIM64_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// Raises this process's own soft `RLIMIT_NOFILE` to the hard one: it may hold a copy for each descriptor of a cage.
@@ -63,7 +72,7 @@ impl MoreNumbers {
             rlim_max: 0,
         };
         // SAFETY: both structures are live; the first call only reads the limit, the second only sets it.
-        let lent = unsafe {
+        let lent = with(Capability::SYS_RESOURCE, || unsafe {
             libc::prlimit64(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old) == 0 && {
                 let mut new = old;
                 new.rlim_cur = old.rlim_cur.saturating_add(count).min(old.rlim_max);
@@ -74,7 +83,7 @@ impl MoreNumbers {
                     std::ptr::null_mut(),
                 ) == 0
             }
-        };
+        });
         lent.then_some(Self { pid, old })
     }
 }
@@ -82,13 +91,13 @@ impl MoreNumbers {
 impl Drop for MoreNumbers {
     fn drop(&mut self) {
         // SAFETY: the structure is live; a process that is gone needs no limit.
-        unsafe {
+        with(Capability::SYS_RESOURCE, || unsafe {
             libc::prlimit64(
                 self.pid,
                 libc::RLIMIT_NOFILE,
                 &raw const self.old,
                 std::ptr::null_mut(),
             )
-        };
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! The host kernel, as safe functions: the only floor with `unsafe`. No policy lives here.
 
 pub mod closer;
+pub mod credentials;
 pub mod descriptor;
 pub mod event;
 pub mod exec;

@@ -6,6 +6,9 @@
 
 use nix::sys::signal::{SigSet, Signal};
 
+use super::privilege::{self, Capability};
+use crate::abi::Errno;
+
 /// Wakes the thread that waits in [`next`]; its default is to be ignored, and it is never forwarded.
 const WAKE: libc::c_int = libc::SIGURG;
 
@@ -62,32 +65,43 @@ pub fn wake(tid: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, WAKE) };
 }
 
+/// Whether a signal was sent; a process of the run that changed its ids needs a capability.
+fn sent(mut call: impl FnMut() -> libc::c_long) -> bool {
+    let call = || match call() {
+        0 => Ok(()),
+        _ => Err(Errno::last()),
+    };
+    privilege::with_if_refused(Capability::KILL, call).is_ok()
+}
+
 /// Sends a signal to a process by its descriptor: never to one that took over its number.
 /// Says whether it was sent.
 pub fn send(pidfd: std::os::fd::BorrowedFd<'_>, signal: libc::c_int) -> bool {
     use std::os::fd::AsRawFd;
-    // SAFETY: no siginfo is passed; the descriptor is borrowed for the call.
-    unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        ) == 0
-    }
+    sent(|| {
+        // SAFETY: no siginfo is passed; the descriptor is borrowed for the call.
+        unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                pidfd.as_raw_fd(),
+                signal,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        }
+    })
 }
 
 /// Sends a signal to one thread of a process.
 pub fn send_to_thread(process: i32, thread: i32, signal: libc::c_int) {
     // SAFETY: the call takes numbers.
-    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+    sent(|| unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) });
 }
 
 /// Kills one thread's process.
 pub fn kill_thread(tid: i32) {
     // SAFETY: the call takes numbers.
-    unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGKILL) };
+    sent(|| unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGKILL) });
 }
 
 /// Stops this process until somebody sends it SIGCONT.
@@ -101,6 +115,6 @@ pub fn stop_self() {
 pub fn send_to_group_of(leader: std::os::fd::BorrowedFd<'_>, group: i32, signal: libc::c_int) {
     if send(leader, 0) {
         // SAFETY: the call takes numbers.
-        unsafe { libc::killpg(group, signal) };
+        sent(|| unsafe { libc::killpg(group, signal) }.into());
     }
 }

@@ -495,7 +495,10 @@ impl Tracer {
             entry.call.args,
         );
         let result = match then {
-            Some(then) => then(&cx, native),
+            Some(then) => cx
+                .kernel
+                .act_for(thread.tid.0, false)
+                .and_then(|_acting| then(&cx, native)),
             None => Ok(Outcome::Continue),
         };
         if let Some(number) = lent {

@@ -22,7 +22,7 @@ use crate::dispatch::Way;
 use crate::posix::row::lets_through;
 use crate::posix::table;
 use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
-use crate::sys::{memory, notify, signal};
+use crate::sys::{memory, notify, privilege, signal};
 use tracee::{Phase, Tracee};
 
 const EINTR: i64 = 4;
@@ -117,7 +117,12 @@ impl Tracer {
             tid: init,
             errno,
         })?;
-        ptrace::seize(tid)?;
+        if platform.dispatcher.kernel.credentials.differ() {
+            // The kernel asks later what the tracer was allowed when it attached itself.
+            privilege::with_ptrace(|| ptrace::seize(tid))?;
+        } else {
+            ptrace::seize(tid)?;
+        }
         platform
             .tracer_tid
             .store(signal::own_tid(), Ordering::Release);

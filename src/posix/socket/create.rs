@@ -7,6 +7,7 @@ use super::identity;
 use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
 use crate::guest::UserOut;
+use crate::posix::credentials::CAP_NET_RAW;
 use crate::posix::{Ctx, Outcome, SysResult};
 use crate::sys;
 
@@ -30,7 +31,7 @@ struct Kind {
 
 /// Whether this family, type and protocol may be had: the errors are those of an unprivileged program on a kernel
 /// without the other families.
-fn judge(domain: i32, ty: i32, protocol: i32) -> Result<Kind, Errno> {
+fn judge(cx: &Ctx<'_>, domain: i32, ty: i32, protocol: i32) -> Result<Kind, Errno> {
     let flags = ty & !TYPE_MASK;
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
@@ -46,6 +47,8 @@ fn judge(domain: i32, ty: i32, protocol: i32) -> Result<Kind, Errno> {
         libc::AF_UNIX => {}
         libc::AF_INET if ty == SOCK_PACKET => return Err(Errno::EPERM),
         libc::AF_INET | libc::AF_INET6 => match (ty, protocol) {
+            // Whether this thread has it in effect is the kernel's to say.
+            (libc::SOCK_RAW, _) if cx.kernel.credentials.gave(CAP_NET_RAW) => {}
             (libc::SOCK_RAW, _) => return Err(Errno::EPERM),
             (
                 _,
@@ -100,7 +103,7 @@ pub(super) fn label(socket: &OwnedFd) -> Vec<u8> {
 
 /// See socket(2).
 pub fn socket(cx: &Ctx<'_>, domain: i32, ty: i32, protocol: i32) -> SysResult {
-    let kind = judge(domain, ty, protocol)?;
+    let kind = judge(cx, domain, ty, protocol)?;
     let host = sys::socket::socket(kind.domain, kind.ty | kind.nonblocking, kind.protocol)?;
     let file = OpenFile::new(FileKind::Socket, label(&host));
     Outcome::value(cx.open_lowest(file, host, kind.cloexec)?)
@@ -114,7 +117,7 @@ pub fn socketpair(cx: &Ctx<'_>, domain: i32, ty: i32, protocol: i32, sv: UserOut
     if !has_room(cx, 2) {
         return Err(Errno::EMFILE);
     }
-    let pair = judge(domain, ty, protocol).and_then(|kind| {
+    let pair = judge(cx, domain, ty, protocol).and_then(|kind| {
         let (a, b) = sys::socket::pair(kind.domain, kind.ty | kind.nonblocking, kind.protocol)?;
         Ok((a, b, kind.cloexec))
     });
