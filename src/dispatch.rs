@@ -208,7 +208,7 @@ impl Dispatcher {
             "faccessat2" => args[3] as i32 & libc::AT_EACCESS == 0,
             _ => false,
         };
-        let _acting = self.kernel.act_for(cx.thread.tid.0, real)?;
+        let _acting = self.kernel.act_for(cx.thread, real)?;
         handler(cx, args)
     }
 

@@ -101,10 +101,10 @@ fn check_as_root(name: &str, script: &str, expected: &str) {
 fn the_caller_appears_as_user_and_group() {
     check(
         "the_caller_appears_as_user_and_group",
-        r#"AGAIN='rm -f new'; ct -u 7 -g 8 -- "$P" ids peer create new owner new owner . setuid 7 setuid 0 setgid 0
+        r#"AGAIN='rm -f new'; ct -u 7 -g 8 -- "$P" ids peer status Uid create new owner new owner . setuid 7 setuid 0 setgid 0
            # Outside nothing has changed.
            [ "$(stat -c %u:%g new)" = "$(id -u):$(id -g)" ] && echo same"#,
-        "ids 7 7 8 8\npeer 7 8\ncreate ok\nowner 7 8\nowner 7 8\nsetuid ok\nsetuid EPERM\nsetgid EPERM\nsame\n",
+        "ids 7 7 8 8\npeer 7 8\nUid:\t7\t7\t7\t7\ncreate ok\nowner 7 8\nowner 7 8\nsetuid ok\nsetuid EPERM\nsetgid EPERM\nsame\n",
     );
     check(
         "the_caller_appears_as_user_and_group",
@@ -176,9 +176,11 @@ fn root_maps_ranges_and_becomes_one_of_them() {
            stat -c %u:%g new; rm new
            ct --uid-map=0:0:1 --uid-map=100000:1:10 -u 3 -- "$P" ids create new owner new
            stat -c %u new
-           "$CT" -q --uid-map=0:0:1 --uid-map=100000:1:10 -- cat /proc/self/uid_map | tr -s ' '"#,
+           "$CT" -q --uid-map=0:0:1 --uid-map=100000:1:10 -- cat /proc/self/uid_map | tr -s ' '
+           mkdir -p closed/in; chmod 700 closed; "$CT" -q --uid-map=100000:0:65536 --bind closed/in -- true 2>&1 | sed "s,$S,S,""#,
         "ids 0 0 0 0\npeer 0 0\ncreate ok\nowner 0 0\nowner 65534 65534\nread EACCES\n100000:200000\n\
-         ids 3 3 0 0\ncreate ok\nowner 3 0\n100002\n 0 0 1\n 1 100000 10\n",
+         ids 3 3 0 0\ncreate ok\nowner 3 0\n100002\n 0 0 1\n 1 100000 10\n\
+         cage-trace: cannot find S/closed/in: permission denied (by --uid-map the run is another user of the host's, who may not go there)\n",
     );
 }
 

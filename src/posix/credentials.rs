@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use super::{Ctx, Kernel, Outcome, SysResult};
 use crate::abi::Errno;
-use crate::cage::Cage;
+use crate::cage::{Cage, Thread};
 use crate::sys::credentials::{Acting, FileCredentials, Status};
 
 const CAP_SETGID: u32 = 6;
@@ -83,12 +83,17 @@ impl Kernel {
     ///
     /// # Errors
     /// `ESRCH` where the thread has gone.
-    pub fn act_for(&self, tid: i32, real: bool) -> Result<Option<Acting<'_>>, Errno> {
+    pub fn act_for(&self, thread: &Thread, real: bool) -> Result<Option<Acting<'_>>, Errno> {
         if !self.credentials.differ() {
             return Ok(None);
         }
         let own = self.credentials.own.get().ok_or(Errno::EPERM)?;
-        let status = Status::read(self.host_proc.as_fd(), &tid.to_string())?;
+        let status = Status::read(self.host_proc.as_fd(), &thread.tid.0.to_string())?;
+        // Where it has died its number may be somebody else's, with rights of its own: but nobody's whom we trace.
+        let ours = i32::try_from(std::process::id()).is_ok_and(|own| status.tracer == own);
+        if !ours || status.process != thread.cage.tgid.0 {
+            return Err(Errno::ESRCH);
+        }
         let wanted = if real {
             status.of_access()
         } else {

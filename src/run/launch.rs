@@ -193,7 +193,12 @@ pub fn launch(
     let view = View::new(options, &caller, &host_command)?;
     // Only now: what the caller sees of the host decides what the run sees.
     become_who(&who)?;
-    let world = World::build(&view)?;
+    let world = World::build(&view).map_err(|error| match who.uids.becomes {
+        Some(_) => {
+            error.mend("by --uid-map the run is another user of the host's, who may not go there")
+        }
+        None => error,
+    })?;
 
     let pipe = |error| LaunchError::new("cannot make a socket pair", error);
     let (init_channel, init_end) = Channel::pair().map_err(pipe)?;

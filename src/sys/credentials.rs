@@ -13,6 +13,10 @@ use crate::abi::{Errno, Sysno};
 /// The ids of a thread, as its status file tells them to this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
+    /// The thread's process.
+    pub process: i32,
+    /// Who traces it, or 0.
+    pub tracer: i32,
     /// Real, effective, saved, and the file system's.
     pub uids: [u32; 4],
     /// The same of groups.
@@ -49,6 +53,8 @@ impl Status {
         };
         let set = |name: &str| u64::from_str_radix(field(name)?, 16).ok();
         Some(Self {
+            process: field("Tgid:")?.parse().ok()?,
+            tracer: field("TracerPid:")?.parse().ok()?,
             uids: numbers("Uid:")?.try_into().ok()?,
             gids: numbers("Gid:")?.try_into().ok()?,
             groups: numbers("Groups:")?,
@@ -153,8 +159,9 @@ mod tests {
 
     #[test]
     fn a_status_file_tells_whose_calls_are_judged_by_what() {
-        let text = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nCapPrm:\t00000000000000c0\nCapEff:\t0000000000000040\n";
+        let text = "Name:\tx\nTgid:\t11\nTracerPid:\t12\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nCapPrm:\t00000000000000c0\nCapEff:\t0000000000000040\n";
         let mut status = Status::parse(text).unwrap();
+        assert_eq!((status.process, status.tracer), (11, 12));
         let files = status.of_files();
         assert_eq!((files.uid, files.gid, files.capabilities), (4, 8, 0x40));
         assert_eq!(files.groups, [9, 10]);

@@ -497,7 +497,7 @@ impl Tracer {
         let result = match then {
             Some(then) => cx
                 .kernel
-                .act_for(thread.tid.0, false)
+                .act_for(thread, false)
                 .and_then(|_acting| then(&cx, native)),
             None => Ok(Outcome::Continue),
         };
