@@ -83,7 +83,7 @@ impl Kernel {
     ///
     /// # Errors
     /// `ESRCH` where the thread has gone.
-    pub fn act_for(&self, thread: &Thread, real: bool) -> Result<Option<Acting<'_>>, Errno> {
+    pub fn act_for(&self, thread: &Thread, real: bool) -> Result<Option<Acting>, Errno> {
         if !self.credentials.differ() {
             return Ok(None);
         }
@@ -99,10 +99,7 @@ impl Kernel {
         } else {
             status.of_files()
         };
-        if wanted == *own {
-            return Ok(None);
-        }
-        wanted.take(own).map(Some)
+        wanted.take(own)
     }
 }
 

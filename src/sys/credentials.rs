@@ -2,6 +2,7 @@
 //! Real and effective ids stay, so that nobody may signal or trace the thread because of them.
 #![expect(unsafe_code, reason = "the ids of one thread alone are set by number")]
 
+use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 
 use syscalls::syscall;
@@ -95,38 +96,52 @@ pub struct FileCredentials {
     capabilities: u64,
 }
 
+thread_local! {
+    /// What this thread acts with; nothing before it acts for the first time.
+    static TAKEN: RefCell<Option<FileCredentials>> = const { RefCell::new(None) };
+}
+
 impl FileCredentials {
-    /// Makes the calling thread act with these until the result is dropped; then it has `own` again, and no capability in
-    /// effect.
+    /// Makes the calling thread act with these until the result is dropped; then it has what it had before again. `own` is
+    /// what it has where it acts for nobody.
     ///
     /// # Errors
-    /// `EPERM` where one of them cannot be taken: then the thread has its own.
-    pub fn take<'a>(&self, own: &'a Self) -> Result<Acting<'a>, Errno> {
+    /// `EPERM` where one of them cannot be taken: then the thread has what it had.
+    pub fn take(self, own: &Self) -> Result<Option<Acting>, Errno> {
+        // One call may be served in the midst of another one's end.
+        let before = TAKEN
+            .with_borrow(Clone::clone)
+            .unwrap_or_else(|| own.clone());
+        if self == before {
+            return Ok(None);
+        }
         let acting = Acting {
-            own,
-            groups: self.groups != own.groups,
+            groups: self.groups != before.groups,
+            before,
         };
-        become_for_files(self, acting.groups)?;
+        become_for_files(&self, acting.groups)?;
         privilege::set_effective(self.capabilities)?;
-        Ok(acting)
+        TAKEN.set(Some(self));
+        Ok(Some(acting))
     }
 }
 
 /// A thread that acts for another; see [`FileCredentials::take`].
 #[derive(Debug)]
-pub struct Acting<'a> {
-    own: &'a FileCredentials,
+pub struct Acting {
+    before: FileCredentials,
     groups: bool,
 }
 
-impl Drop for Acting<'_> {
+impl Drop for Acting {
     fn drop(&mut self) {
-        let back =
-            become_for_files(self.own, self.groups).and_then(|()| privilege::set_effective(0));
+        let back = become_for_files(&self.before, self.groups)
+            .and_then(|()| privilege::set_effective(self.before.capabilities));
         if back.is_err() {
             // To serve the next cage with this one's rights would be worse than to end.
             std::process::abort();
         }
+        TAKEN.set(Some(self.before.clone()));
     }
 }
 
