@@ -62,6 +62,7 @@ impl Bench {
             pairs: Pairs::default(),
             host_root: false,
             credentials: Credentials::default(),
+            pids_limit: None,
         };
         let ram = Ram::new(BASE, 0x10000);
         ram.write(BASE, b"/etc/passwd\0").unwrap();

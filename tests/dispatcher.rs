@@ -63,6 +63,7 @@ impl Machine {
             pairs: Pairs::default(),
             host_root: false,
             credentials: Credentials::default(),
+            pids_limit: None,
         };
         Self {
             dispatcher: Dispatcher::new(kernel, Plan::new(Vec::new(), true)),

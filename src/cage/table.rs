@@ -31,6 +31,7 @@ pub struct CageTable {
     threads: HashMap<Tid, Arc<Thread>>,
     cages: HashMap<CageId, usize>,
     last_id: u64,
+    refused: u64,
 }
 
 impl CageTable {
@@ -102,7 +103,29 @@ impl CageTable {
         };
         let thread = Arc::new(Thread::new(tid, cage, files, fs));
         self.insert(Arc::clone(&thread));
+        maker.set_bearing(false);
         Lineage { thread, to_close }
+    }
+
+    /// Whether `maker` may make a thread or process where no more than `limit` may be about. Where it may, the child
+    /// counts from now on: two that are judged at once do not share the last place.
+    pub fn may_bear(&mut self, maker: &Thread, limit: u64) -> bool {
+        // What it was to make before did not come about, or is counted itself.
+        maker.set_bearing(false);
+        let coming = self.threads.values().filter(|thread| thread.is_bearing());
+        let count = u64::try_from(self.threads.len() + coming.count()).unwrap_or(u64::MAX);
+        if count >= limit {
+            self.refused += 1;
+            return false;
+        }
+        maker.set_bearing(true);
+        true
+    }
+
+    /// How many threads and processes were not made for the limit's sake.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// After an exec: the thread `old` of a process goes on as its leader `leader`, alone, with a table and a context of

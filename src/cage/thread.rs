@@ -161,6 +161,8 @@ pub struct Thread {
     holds_end: AtomicBool,
     /// The platform runs calls of its own in this thread.
     injected: AtomicBool,
+    /// It was allowed to make a child that is not in the cage table yet; only told where children are counted.
+    bearing: AtomicBool,
 }
 
 /// What a platform left for a thread's private call; opaque here.
@@ -183,6 +185,7 @@ impl Thread {
             held_end: Mutex::new(None),
             holds_end: AtomicBool::new(false),
             injected: AtomicBool::new(false),
+            bearing: AtomicBool::new(false),
         }
     }
 
@@ -256,6 +259,17 @@ impl Thread {
     #[must_use]
     pub fn has_announced(&self) -> bool {
         self.announced.lock().is_some()
+    }
+
+    /// Whether a child of this thread is on its way.
+    #[must_use]
+    pub fn is_bearing(&self) -> bool {
+        self.bearing.load(Ordering::Acquire)
+    }
+
+    /// Notes that one is, or that it came or never will.
+    pub fn set_bearing(&self, bearing: bool) {
+        self.bearing.store(bearing, Ordering::Release);
     }
 
     /// Holds a FIFO's end over an interruption: a peer that comes before the call is made again must find it.

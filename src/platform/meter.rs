@@ -1,6 +1,6 @@
 //! Counts of what the platforms did: stops by kind, notifications, grants.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The counters of a run.
 #[derive(Debug, Default)]
@@ -23,6 +23,12 @@ pub struct Meter {
     pub handovers: AtomicU64,
     /// Calls that the platform ran in a cage for its own purposes.
     pub injected: AtomicU64,
+    /// Whether it is counted what processes used, which costs a call at each report of theirs.
+    pub weighs: AtomicBool,
+    /// The CPU time of ended processes, in nanoseconds, where it is counted.
+    pub ended_cpu: AtomicU64,
+    /// The most memory that one of them held, in bytes.
+    pub largest: AtomicU64,
 }
 
 /// Adds one.

@@ -84,6 +84,7 @@ impl TestCage {
             pairs: Pairs::default(),
             host_root: nix::unistd::geteuid().is_root(),
             credentials: Credentials::new(vec![(0, u32::MAX)], vec![(0, u32::MAX)], 0, false),
+            pids_limit: None,
         };
         Self {
             kernel: Arc::new(kernel),

@@ -49,6 +49,8 @@ pub struct Kernel {
     pub host_root: bool,
     /// Which ids there are inside, and what the program may do with them.
     pub credentials: Credentials,
+    /// How many threads and processes there may be, where nobody else sees to it.
+    pub pids_limit: Option<u64>,
 }
 
 /// One call of one thread.

@@ -117,17 +117,22 @@ fn make(_cx: &Ctx<'_>, sysno: Sysno, args: [u64; 6], sharing: Sharing) -> SysRes
     ))
 }
 
-/// `RLIMIT_NPROC`: the kernel does not apply it to the host's root, so in such a run it is counted here, for the run.
+/// The run's own limit, where the supervisor keeps it, and `RLIMIT_NPROC`, which the kernel does not apply to the host's
+/// root: in such a run it is counted here, for the run.
 fn limit_processes(cx: &Ctx<'_>) -> Result<(), Errno> {
-    if !cx.kernel.host_root {
+    let of_process = if cx.kernel.host_root {
+        crate::sys::limits::nproc(cx.cage().tgid.0)
+    } else {
+        None
+    };
+    let Some(limit) = of_process.into_iter().chain(cx.kernel.pids_limit).min() else {
         return Ok(());
+    };
+    if cx.kernel.cages.write().may_bear(cx.thread, limit) {
+        Ok(())
+    } else {
+        Err(Errno::EAGAIN)
     }
-    let limit = crate::sys::limits::nproc(cx.cage().tgid.0);
-    let running = u64::try_from(cx.kernel.cages.read().thread_count()).unwrap_or(u64::MAX);
-    if limit.is_some_and(|limit| running >= limit) {
-        return Err(Errno::EAGAIN);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Pid, chdir, setpgid};
 
 use super::command::{HostCommand, Resolved};
+use super::options::Rlimit;
 use super::streams::Streams;
 use super::world::World;
+use crate::abi::layout;
+use crate::sys::descriptor;
 use crate::sys::privilege::{self, Privileges};
 use crate::sys::process::{self, Channel, FailurePage, Filter, Image, Step};
 
@@ -83,6 +86,8 @@ pub(super) struct Setup<'a> {
     pub(super) filter: &'a Filter,
     pub(super) streams: &'a Streams,
     pub(super) privileges: Privileges,
+    /// The program's own limits.
+    pub(super) rlimits: &'a [Rlimit],
     pub(super) failure: &'a FailurePage,
     /// The channel of init, and the one of the program's process.
     pub(super) init: &'a Channel,
@@ -204,6 +209,17 @@ fn become_program(setup: &Setup<'_>) -> ! {
             .failure
             .report(Step::Descriptors, error.raw_os_error().unwrap_or(libc::EIO));
         process::exit_now(125);
+    }
+    // Last: nothing is opened or allocated any more, which they might forbid.
+    for limit in setup.rlimits {
+        let new = layout::Rlimit {
+            soft: limit.soft,
+            hard: limit.hard,
+        };
+        if let Err(errno) = descriptor::limit(0, limit.resource.cast_signed(), Some(&new)) {
+            setup.failure.report(Step::Limits, errno.into_raw());
+            process::exit_now(125);
+        }
     }
     process::enter(setup.filter, &image, setup.failure)
 }

@@ -15,6 +15,7 @@ use super::command::{self, HostCommand, Resolved};
 use super::id_maps::Maps;
 use super::identity::Who;
 use super::init::{self, Message, Setup};
+use super::limits::Enforcement;
 use super::options::{Net, Options};
 use super::streams::Streams;
 use super::terminal::Terminal;
@@ -62,7 +63,7 @@ impl LaunchError {
 }
 
 /// An error's text as the C library says it, without Rust's `(os error N)`.
-fn describe(error: &io::Error) -> String {
+pub(super) fn describe(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(
         || error.to_string(),
         |errno| nix::Error::from_raw(errno).desc().to_lowercase(),
@@ -139,6 +140,7 @@ impl Launched {
             }
             (Step::Exec, _) => format!("cannot execute the command: {error}"),
             (Step::Filter, _) => format!("cannot install the seccomp filter: {error}"),
+            (Step::Limits, _) => format!("cannot set what --rlimit asks for: {error}"),
             (Step::Descriptors, _) => {
                 format!("cannot close the descriptors that the program must not have: {error}")
             }
@@ -166,10 +168,11 @@ impl Launched {
 }
 
 /// Starts the run of `options`; the calling process must be single threaded and becomes the supervisor.
-pub fn launch(
+pub(super) fn launch(
     options: &Options,
     streams: &Streams,
     plan: &FilterPlan,
+    limits: &Enforcement,
 ) -> Result<Launched, LaunchError> {
     let name = options
         .command
@@ -214,6 +217,7 @@ pub fn launch(
         filter: plan,
         streams,
         privileges: who.privileges(),
+        rlimits: &limits.rlimits(),
         failure: &failure,
         init: &init_end,
         program: &program_end,
@@ -227,6 +231,11 @@ pub fn launch(
     drop((init_end, program_end));
     let run = Run::new(init)?;
     expect_ready(&init_channel)?;
+    // Before it makes the program's process, which is born into the same groups.
+    limits
+        .groups
+        .adopt(init)
+        .map_err(|error| LaunchError::new("cannot put the run into its control groups", error))?;
     world.enter()?;
     let private_mounts = world.private_mounts(host_proc.as_fd())?;
     drop(world);
@@ -238,7 +247,8 @@ pub fn launch(
     if let Some(terminal) = &mut terminal {
         terminal.set_group(target);
     }
-    give_up_privileges(&who, options.check_invariants)
+    let removes_groups = caller.uid == 0 && !limits.groups.is_empty();
+    give_up_privileges(&who, options.check_invariants, removes_groups)
         .map_err(|error| LaunchError::new("cannot drop the supervisor's privileges", error))?;
     Ok(Launched {
         init,
@@ -391,8 +401,9 @@ fn expect_program(
 
 /// What the supervisor keeps, for the run's user namespace alone: to look into a cage that made itself undumpable; where the
 /// program was given capabilities, those, and what it takes to act as the program for a call
-/// (and with `checks` to list the descriptors of a cage that is another user's by then).
-fn give_up_privileges(who: &Who, checks: bool) -> io::Result<()> {
+/// (and with `checks` to list the descriptors of a cage that is another user's by then). With `groups`, which are control
+/// groups to remove at the end: they may lie where not even root may write without a capability.
+fn give_up_privileges(who: &Who, checks: bool, groups: bool) -> io::Result<()> {
     privilege::set_no_new_privs()?;
     let mut kept = Capability::SYS_PTRACE.bit();
     if who.is_capable() {
@@ -400,6 +411,9 @@ fn give_up_privileges(who: &Who, checks: bool) -> io::Result<()> {
         if checks {
             kept |= Capability::DAC_READ_SEARCH.bit();
         }
+    }
+    if groups {
+        kept |= Capability::DAC_OVERRIDE.bit();
     }
     privilege::keep_permitted(kept)?;
     privilege::set_dumpable(false)

@@ -1,5 +1,6 @@
 //! One run from start to end: the world, the launch, the loop, the exit status.
 
+mod cgroup;
 pub mod command;
 pub mod doctor;
 mod id_maps;
@@ -7,14 +8,17 @@ mod identity;
 mod init;
 pub mod invariants;
 pub mod launch;
+mod limits;
 mod mountinfo;
 pub mod options;
 pub mod publish;
 pub mod report;
 mod serve;
+mod status;
 pub mod streams;
 pub mod terminal;
 mod view;
+mod watch;
 mod world;
 
 use std::fs::File;
@@ -23,10 +27,12 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use command::Resolved;
 use launch::{FilterPlan, launch};
+use limits::Enforcement;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use options::{Mediate, Options, PlatformChoice};
 use publish::Published;
+use status::{End, Start, Status};
 use streams::Streams;
 
 use crate::dispatch::Plan;
@@ -43,21 +49,36 @@ pub const NOT_FOUND: u8 = 127;
 
 /// Runs `options` to the end and returns the exit status.
 pub fn run(options: &Options) -> u8 {
-    match try_run(options) {
+    let mut status = match Status::open(options) {
         Ok(status) => status,
         Err(error) => {
             complain(&format!("{error:#}"));
-            FAILED
+            return FAILED;
         }
-    }
+    };
+    let end = try_run(options, &mut status).unwrap_or_else(|error| {
+        let message = format!("{error:#}");
+        complain(&message);
+        End::failed(FAILED, message)
+    });
+    let code = end.status;
+    status.end(end);
+    code
 }
 
 fn complain(message: &str) {
     eprintln!("cage-trace: {message}");
 }
 
-fn try_run(options: &Options) -> anyhow::Result<u8> {
+fn try_run(options: &Options, status: &mut Status) -> anyhow::Result<End> {
     let streams = Streams::open(options)?;
+    let caller = if options.die_with_parent {
+        Some(watch::caller().context(
+            "--die-with-parent: the caller cannot be watched: it is gone, or outside this pid namespace",
+        )?)
+    } else {
+        None
+    };
     explain_ourselves(options)?;
     if let Some(fd) = streams.forgotten(options).filter(|_| !options.quiet) {
         complain(&format!(
@@ -65,7 +86,10 @@ fn try_run(options: &Options) -> anyhow::Result<u8> {
         ));
     }
     let kind = choose(options.platform);
-    let audit = audit(options, kind)?;
+    let limits = Arc::new(Enforcement::prepare(options)?);
+    let degraded = &limits.degraded;
+    settle_for(degraded, options.strict)?;
+    let audit = audit(options, kind, degraded)?;
     let interposers = audit
         .iter()
         .map(|audit| Box::new(Arc::clone(audit)) as Box<dyn Interposer>)
@@ -77,27 +101,46 @@ fn try_run(options: &Options) -> anyhow::Result<u8> {
         hello: platform::hello(),
     };
     let published = Published::listen(options)?;
-    let launched = launch(options, &streams, &filter)?;
-    match &launched.resolved {
-        Resolved::Found(_) => {}
-        Resolved::NotFound(message) => {
-            complain(message);
-            return Ok(NOT_FOUND);
-        }
-        Resolved::NotExecutable(message) => {
-            complain(message);
-            return Ok(NOT_EXECUTABLE);
-        }
+    let launched = launch(options, &streams, &filter, &limits)?;
+    let missing = match &launched.resolved {
+        Resolved::Found(_) => None,
+        Resolved::NotFound(message) => Some((NOT_FOUND, message)),
+        Resolved::NotExecutable(message) => Some((NOT_EXECUTABLE, message)),
+    };
+    if let Some((code, message)) = missing {
+        complain(message);
+        return Ok(End::failed(code, message.clone()));
     }
-    let status = serve::serve(options, launched, published, plan, kind)?;
+    let start = Start::new(
+        options,
+        kind.name(),
+        launched.target,
+        &limits.enforced,
+        degraded,
+    );
+    status.start(&start);
+    let end = serve::serve(options, launched, published, plan, kind, (&limits, caller))?;
     if let Some(losses) = audit.and_then(|audit| audit.losses()) {
         complain(&losses);
     }
-    Ok(status)
+    Ok(end)
+}
+
+/// Says once what cannot be had in full; with `--strict` that is the end.
+fn settle_for(degraded: &[String], strict: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        degraded.is_empty() || !strict,
+        "--strict: {}",
+        degraded.join("; ")
+    );
+    for what in degraded {
+        complain(&format!("degraded: {what}"));
+    }
+    Ok(())
 }
 
 /// The audit log, where one was asked for: its file is made before the world is, so that it is covered there.
-fn audit(options: &Options, kind: Kind) -> anyhow::Result<Option<Arc<Audit>>> {
+fn audit(options: &Options, kind: Kind, degraded: &[String]) -> anyhow::Result<Option<Arc<Audit>>> {
     let Some(path) = &options.output else {
         return Ok(None);
     };
@@ -120,7 +163,7 @@ fn audit(options: &Options, kind: Kind) -> anyhow::Result<Option<Arc<Audit>>> {
             Mediate::Names => "names",
             Mediate::All => "all",
         },
-        degraded: &[],
+        degraded,
     };
     Ok(Some(Arc::new(Audit::new(file, host_proc, header))))
 }

@@ -21,15 +21,18 @@ pub(super) struct Mount<'a> {
     /// The device of its file system, `major:minor`.
     device: &'a str,
     /// The directory of that file system which it shows.
-    root: PathBuf,
+    pub(super) root: PathBuf,
     pub(super) place: PathBuf,
     pub(super) filesystem: &'a str,
+    /// The options of the file system itself; of a cgroup hierarchy they name its controllers.
+    pub(super) options: &'a str,
 }
 
 impl<'a> Mount<'a> {
     pub(super) fn parse(line: &'a str) -> Option<Self> {
         let (left, right) = line.split_once(" - ")?;
         let mut fields = left.split(' ');
+        let mut of_filesystem = right.split(' ');
         let id = fields.next()?.parse().ok()?;
         let parent = fields.next()?.parse().ok()?;
         let device = fields.next()?;
@@ -41,7 +44,8 @@ impl<'a> Mount<'a> {
             device,
             root,
             place,
-            filesystem: right.split(' ').next()?,
+            filesystem: of_filesystem.next()?,
+            options: of_filesystem.nth(1).unwrap_or_default(),
         })
     }
 }
@@ -101,6 +105,7 @@ mod tests {
             root: PathBuf::from("/mnt1"),
             place: PathBuf::from(r"/mnt/with space\x"),
             filesystem: "ext3",
+            options: "rw,errors=continue",
         };
         assert_eq!(mount, Some(expected));
         assert_eq!(Mount::parse("36 35 98:0"), None);

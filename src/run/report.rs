@@ -97,7 +97,8 @@ impl Report<'_> {
         out
     }
 
-    fn json(&self) -> Value {
+    /// The counters, as `--stats=json` prints them.
+    pub(super) fn json(&self) -> Value {
         let mut calls = object(&self.calls());
         calls["total"] = total(&self.calls()).into();
         calls["unknown"] = of(&self.tally.unknown).into();

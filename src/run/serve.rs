@@ -3,33 +3,41 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
 
 use super::launch::Launched;
+use super::limits::Enforcement;
 use super::options::Options;
 use super::publish::Published;
 use super::report::{self, Report};
+use super::status::{End, Reason};
 use super::terminal::Terminal;
+use super::watch::{Verdict, Watch};
 use super::{FAILED, complain, invariants};
+use crate::abi::wait::Ended;
 use crate::cage::{
     Cage, CageId, Descriptor, FdTable, FileKind, Files, FsContext, OpenFile, Thread, Tid,
 };
 use crate::dispatch::{Dispatcher, Plan};
-use crate::platform::{Kind, Platform, Tracer};
+use crate::platform::{Ending, Kind, Platform, Tracer};
 use crate::posix::{Kernel, file_kind, host_label};
 use crate::sys::{limits, memory, namespace, signal};
 
-/// Serves a launched run to its end and returns the exit status.
+/// Serves a launched run to its end and says how that came about. `bounds` are the run's limits, and the caller where the
+/// run shall not outlive it.
 pub(super) fn serve(
     options: &Options,
     mut launched: Launched,
     published: Published,
     plan: Plan,
     kind: Kind,
-) -> anyhow::Result<u8> {
+    bounds: (&Arc<Enforcement>, Option<OwnedFd>),
+) -> anyhow::Result<End> {
+    let (bounds, caller) = bounds;
     signal::block().context("cannot block signals")?;
     namespace::own_fs_context();
     limits::raise_own_nofile();
@@ -46,16 +54,21 @@ pub(super) fn serve(
         pairs: crate::cage::Pairs::default(),
         host_root: launched.host_root,
         credentials: std::mem::take(&mut launched.credentials),
+        pids_limit: bounds.counted_pids(),
     };
     kernel
         .note_own_credentials()
         .context("cannot read /proc/self/status")?;
-    let first = first_thread(&kernel, &launched, cwd)?;
+    let first = first_thread(&kernel, &launched, cwd, bounds.nofile())?;
     let target = memory::pidfd_open(launched.target).context("the program's process is gone")?;
     let platform = Platform::new(Dispatcher::new(kernel, plan), kind);
     if options.check_invariants {
         let _ = platform.invariant_check.set(invariants::check);
     }
+    platform
+        .meter
+        .weighs
+        .store(bounds.weighs(), Ordering::Relaxed);
     let tracer = Tracer::attach(
         Arc::clone(&platform),
         first,
@@ -68,6 +81,8 @@ pub(super) fn serve(
         complain(&format!("{address} leads to port {port} of the run"));
     }
     published.start().context("cannot relay connections")?;
+    let watch = Watch::start(&platform, bounds, launched.init, caller)
+        .context("cannot watch over the run's limits")?;
     launched.release()?;
     let mut terminal = launched.terminal.take();
     let group = launched.target;
@@ -91,6 +106,7 @@ pub(super) fn serve(
         }
     });
     drop(terminal);
+    let (verdict, polled_memory) = watch.map_or((None, 0), Watch::end);
     platform.dispatcher.end();
     if options.verbose > 0 && ending.killed > 0 {
         complain(&format!(
@@ -98,17 +114,18 @@ pub(super) fn serve(
             ending.killed
         ));
     }
-    if let Some(message) = launched.failure() {
-        complain(&message);
+    let failure = launched.failure();
+    if let Some(message) = &failure {
+        complain(message);
     }
     let remarks = platform.dispatcher.remarks.lock();
+    let report = Report {
+        platform: kind.name(),
+        tally: &platform.dispatcher.tally,
+        meter: &platform.meter,
+        remarks: &remarks,
+    };
     if let Some(format) = options.stats {
-        let report = Report {
-            platform: kind.name(),
-            tally: &platform.dispatcher.tally,
-            meter: &platform.meter,
-            remarks: &remarks,
-        };
         eprint!("{}", report.render(format));
     }
     if !options.quiet {
@@ -121,9 +138,43 @@ pub(super) fn serve(
         for violation in violations.iter() {
             complain(&format!("invariant broken: {violation}"));
         }
-        return Ok(FAILED);
+        let message = violations.join("; ");
+        return Ok(End::failed(FAILED, message));
     }
-    Ok(ending.first.map_or(FAILED, |ended| ended.shell_code()))
+    let mut end = match (verdict_on(ending, verdict, options.wait), failure) {
+        (Some(verdict), _) => End::ended_by(verdict),
+        (None, Some(message)) => {
+            End::failed(ending.first.map_or(FAILED, Ended::shell_code), message)
+        }
+        (None, None) => End::of_program(ending.first),
+    };
+    if bounds.groups.oom_kills() > 0 && matches!(end.reason, Reason::Exit | Reason::Signal) {
+        end.reason = Reason::Oom;
+    }
+    let limit = match end.reason {
+        Reason::Timeout => "--timeout",
+        Reason::CpuTime => "--cpu-time",
+        Reason::Oom => "--memory",
+        _ => "",
+    };
+    if !limit.is_empty() && !options.quiet {
+        complain(&format!("the run was killed: it reached its {limit}"));
+    }
+    if let Some(Ended::Killed(signal)) = ending.first {
+        end.signal = Some(signal);
+    }
+    end.killed = ending.killed;
+    end.counts = Some(report.json());
+    end.measure(bounds, polled_memory, &platform);
+    Ok(end)
+}
+
+/// A program that ended by itself at the moment when it was to be killed was not killed.
+fn verdict_on(ending: Ending, verdict: Option<Verdict>, waits: bool) -> Option<Verdict> {
+    let by_itself = ending
+        .first
+        .is_some_and(|how| how != Ended::Killed(libc::SIGKILL as u8));
+    verdict.filter(|_| waits || !by_itself)
 }
 
 /// The shell let this job go on: in the foreground where it gave us the terminal.
@@ -143,7 +194,12 @@ fn open_place(path: &[u8]) -> nix::Result<OwnedFd> {
 }
 
 /// The entry of the run's first thread: the standard descriptors that it inherits, and its directory.
-fn first_thread(kernel: &Kernel, launched: &Launched, cwd: OwnedFd) -> anyhow::Result<Arc<Thread>> {
+fn first_thread(
+    kernel: &Kernel,
+    launched: &Launched,
+    cwd: OwnedFd,
+    nofile: Option<u64>,
+) -> anyhow::Result<Arc<Thread>> {
     let pidfd = memory::pidfd_open(launched.target).context("the program's process is gone")?;
     let mut table = FdTable::default();
     for &fd in &launched.descriptors {
@@ -162,7 +218,9 @@ fn first_thread(kernel: &Kernel, launched: &Launched, cwd: OwnedFd) -> anyhow::R
     umask(mask);
     let label = launched.cwd.as_os_str().as_bytes().to_vec();
     let cwd = Arc::new(OpenFile::kept(FileKind::Place, label, cwd));
-    let nofile = limits::nofile(launched.target).unwrap_or(u64::MAX);
+    let nofile = nofile
+        .or_else(|| limits::nofile(launched.target))
+        .unwrap_or(u64::MAX);
     let id = kernel.cages.write().next_id();
     debug_assert_eq!(id, CageId(1));
     let cage = Cage::new(id, None, Tid(launched.target), Some(pidfd), nofile);

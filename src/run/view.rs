@@ -176,7 +176,10 @@ impl View {
                 view.covers.insert(place, Cover::Link { target });
             }
         }
-        for own in [&options.output, &options.log].into_iter().flatten() {
+        for own in [&options.output, &options.log, &options.report]
+            .into_iter()
+            .flatten()
+        {
             view.shadow(own)?;
         }
         Ok(view)

@@ -37,6 +37,24 @@ pub fn copy(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     owned(unsafe { syscall!(Sysno::fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) })
 }
 
+/// Another descriptor of what a number stands for that whoever started this program handed on; its own number is `first`
+/// or above.
+///
+/// # Errors
+/// `EBADF`, `ENFILE`, `EINVAL` where there is no number so high.
+pub fn copy_inherited(number: RawFd, first: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: F_DUPFD_CLOEXEC takes two numbers and touches no memory; a wrong one is EBADF.
+    owned(unsafe { syscall!(Sysno::fcntl, number, libc::F_DUPFD_CLOEXEC, first) })
+}
+
+/// Whether a descriptor can be written to.
+#[must_use]
+pub fn is_writable(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: F_GETFL takes no argument and touches no memory.
+    let flags = unsafe { syscall!(Sysno::fcntl, fd.as_raw_fd(), libc::F_GETFL) };
+    flags.is_ok_and(|flags| flags & 3 != 0)
+}
+
 /// pipe2(2): the end to read and the end to write.
 ///
 /// # Errors

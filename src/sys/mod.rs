@@ -1,5 +1,6 @@
 //! The host kernel, as safe functions: the only floor with `unsafe`. No policy lives here.
 
+pub mod cgroup;
 pub mod closer;
 pub mod credentials;
 pub mod descriptor;
@@ -21,4 +22,5 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod terminal;
+pub mod usage;
 pub mod xattr;

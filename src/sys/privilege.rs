@@ -12,6 +12,8 @@ use crate::abi::Errno;
 pub struct Capability(u32);
 
 impl Capability {
+    /// `CAP_DAC_OVERRIDE`
+    pub const DAC_OVERRIDE: Self = Self(1);
     /// `CAP_SETGID`
     pub const SETGID: Self = Self(6);
     /// `CAP_SETUID`

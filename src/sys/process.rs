@@ -325,6 +325,8 @@ impl AsFd for Channel {
 pub enum Step {
     /// Closing what the program must not inherit.
     Descriptors,
+    /// Setting the program's own limits.
+    Limits,
     /// Installing the seccomp filter.
     Filter,
     /// execve(2) itself.
@@ -376,6 +378,7 @@ impl FailurePage {
             Step::Filter => 1,
             Step::Exec => 2,
             Step::Descriptors => 3,
+            Step::Limits => 4,
         };
         code.store(step, Ordering::Release);
     }
@@ -387,6 +390,7 @@ impl FailurePage {
             1 => Step::Filter,
             2 => Step::Exec,
             3 => Step::Descriptors,
+            4 => Step::Limits,
             _ => return None,
         };
         Some((

@@ -4,6 +4,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::usage::Used;
 use crate::abi::Errno;
 
 /// Why a ptrace operation did not happen.
@@ -70,8 +71,8 @@ pub enum Event {
 pub enum Waited {
     /// A thread stopped.
     Stopped(Stopped, Event),
-    /// A thread or child ended, with its wait status.
-    Ended(i32, i32),
+    /// A thread or child ended, with its wait status, and what its process had used by then, where that was asked for.
+    Ended(i32, i32, Used),
     /// Nothing at the moment.
     Nothing,
     /// No children or tracees are left.
@@ -138,18 +139,38 @@ pub fn interrupt(tid: i32) -> Result<(), Error> {
     request(libc::PTRACE_INTERRUPT, "PTRACE_INTERRUPT", tid, 0, 0)
 }
 
-/// Takes the next report of any child or tracee of this process, without waiting.
+/// Whom the next report is of; -1 where none is at hand, or the wait itself has to say why not.
+fn peek() -> i32 {
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: all-zero is a valid siginfo_t, and the call fills it for a child as one of SIGCHLD.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        if libc::waitid(libc::P_ALL, 0, &raw mut info, options) == 0 && info.si_pid() > 0 {
+            return info.si_pid();
+        }
+    }
+    -1
+}
+
+/// Takes the next report of any child or tracee of this process, without waiting. With `weigh`, an ended one's CPU time
+/// is read while it is still there to be asked.
 #[must_use]
-pub fn wait_any() -> Waited {
+pub fn wait_any(weigh: bool) -> Waited {
     let mut status = 0;
     loop {
-        // SAFETY: `status` is a live, exclusively borrowed int; no rusage is asked for.
+        let (whom, mut used) = match weigh.then(peek) {
+            Some(tid) if tid > 0 => (tid, Used::cpu_of(tid)),
+            _ => (-1, Used::default()),
+        };
+        // SAFETY: all-zero is a valid rusage.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: `status` and `usage` are live and exclusively borrowed.
         let tid = unsafe {
             libc::wait4(
-                -1,
+                whom,
                 &raw mut status,
                 libc::__WALL | libc::WNOHANG,
-                std::ptr::null_mut(),
+                &raw mut usage,
             )
         };
         if tid == 0 {
@@ -162,7 +183,8 @@ pub fn wait_any() -> Waited {
             return Waited::NoneLeft;
         }
         if !libc::WIFSTOPPED(status) {
-            return Waited::Ended(tid, status);
+            used.peak_memory = super::usage::kilobytes(usage.ru_maxrss);
+            return Waited::Ended(tid, status, used);
         }
         let stopped = Stopped { tid };
         let event = match classify(&stopped, status) {

@@ -8,6 +8,7 @@
 
 pub(crate) mod case;
 pub(crate) mod process;
+pub(crate) mod reported;
 pub(crate) mod scratch;
 
 use std::env;

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::super::Announced;
 use super::super::process_guest::ProcessGuest;
@@ -13,6 +14,7 @@ use crate::guest::Guest;
 use crate::interpose::{Handled, Life};
 use crate::posix::{Role, adopt};
 use crate::sys::ptrace::{Error, Event, Resume, Stopped};
+use crate::sys::usage::Used;
 use crate::sys::{limits, memory, privilege, procfs, signal};
 
 /// What a thread's notified call was let go on for.
@@ -285,14 +287,23 @@ impl Tracer {
         Some((stat.st_dev, stat.st_ino))
     }
 
-    /// A thread or a child of ours ended.
-    pub(super) fn on_end(&mut self, tid: i32, status: i32) {
+    /// A thread or a child of ours ended; `used` is what its process used, where that is counted.
+    pub(super) fn on_end(&mut self, tid: i32, status: i32, used: Used) {
         self.orphans.remove(&tid);
         if tid == self.init {
             self.init_gone = true;
             return;
         }
         let known = self.known(tid);
+        // The leader is reported last. Before its entry goes, so that no time is counted twice.
+        if known
+            .as_ref()
+            .is_some_and(|thread| thread.cage.tgid.0 == tid)
+        {
+            let meter = &self.platform.meter;
+            meter.ended_cpu.fetch_add(used.cpu, Ordering::AcqRel);
+            meter.largest.fetch_max(used.peak_memory, Ordering::Relaxed);
+        }
         // What the thread held goes first: a parent that is woken by the end finds nothing of it.
         drop(self.tracees.remove(&tid));
         let last = {

@@ -22,6 +22,7 @@ use crate::dispatch::Way;
 use crate::posix::row::lets_through;
 use crate::posix::table;
 use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
+use crate::sys::usage::Used;
 use crate::sys::{memory, notify, privilege, signal};
 use tracee::{Phase, Tracee};
 
@@ -47,21 +48,23 @@ struct Round {
 #[derive(Debug)]
 enum Report {
     Stopped(Stopped, Event),
-    Ended(i32, i32),
+    Ended(i32, i32, Used),
 }
 
 impl Round {
     /// More than this is left to the next round, for the messages' sake.
     const LONGEST: usize = 64;
 
-    fn gather() -> Self {
+    fn gather(weigh: bool) -> Self {
         let mut round = Self::default();
         while round.reports.len() < Self::LONGEST {
-            match ptrace::wait_any() {
+            match ptrace::wait_any(weigh) {
                 Waited::Stopped(stopped, event) => {
                     round.reports.push(Report::Stopped(stopped, event));
                 }
-                Waited::Ended(tid, status) => round.reports.push(Report::Ended(tid, status)),
+                Waited::Ended(tid, status, used) => {
+                    round.reports.push(Report::Ended(tid, status, used));
+                }
                 Waited::Nothing => break,
                 Waited::NoneLeft => {
                     round.none_left = true;
@@ -154,12 +157,13 @@ impl Tracer {
     /// Serves the run until nothing of it is left. `on_signal` is told of signals to the supervisor and, as SIGSTOP, of
     /// the first program's stops.
     pub fn serve(mut self, mut on_signal: impl FnMut(i32)) -> Ending {
+        let weigh = self.platform.meter.weighs.load(Ordering::Relaxed);
         loop {
             loop {
                 while let Some(message) = self.platform.next_for_tracer() {
                     self.heed(message);
                 }
-                let round = Round::gather();
+                let round = Round::gather(weigh);
                 if round.reports.is_empty() {
                     if round.none_left {
                         return self.ending;
@@ -183,7 +187,7 @@ impl Tracer {
                                 self.failed(tid, error);
                             }
                         }
-                        Report::Ended(tid, status) => self.on_end(tid, status),
+                        Report::Ended(tid, status, used) => self.on_end(tid, status, used),
                     }
                 }
             }
