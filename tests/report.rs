@@ -214,7 +214,12 @@ fn what_a_killed_supervisor_leaves_is_removed_by_the_next() {
     }
     run.signal(Signal::SIGKILL);
     run.finish();
-    wait_until("the run outlives its supervisor", || !runs(&word));
+    wait_until("the run outlives its supervisor", || {
+        let mut groups = groups_of(supervisor).into_iter();
+        groups.all(|group| {
+            fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|text| text.is_empty())
+        })
+    });
     let next = run_cage_trace(
         &flags.iter().copied().chain(["true"]).collect::<Vec<_>>(),
         &scratch,
