@@ -100,6 +100,8 @@ pub struct Tracer {
     ending: Ending,
     init_gone: bool,
     stops: u64,
+    /// Ends of the present round that are not served yet: the kernel has forgotten those threads, the cage table has not.
+    unburied: usize,
 }
 
 impl Tracer {
@@ -151,6 +153,7 @@ impl Tracer {
             },
             init_gone: false,
             stops: 0,
+            unburied: 0,
         })
     }
 
@@ -171,6 +174,8 @@ impl Tracer {
                     self.drop_orphans();
                     break;
                 }
+                let ends = |report: &&Report| matches!(report, Report::Ended(..));
+                self.unburied = round.reports.iter().filter(ends).count();
                 for (place, report) in round.reports.into_iter().enumerate() {
                     match report {
                         Report::Stopped(stopped, event) => {
@@ -187,7 +192,10 @@ impl Tracer {
                                 self.failed(tid, error);
                             }
                         }
-                        Report::Ended(tid, status, used) => self.on_end(tid, status, used),
+                        Report::Ended(tid, status, used) => {
+                            self.on_end(tid, status, used);
+                            self.unburied -= 1;
+                        }
                     }
                 }
             }
