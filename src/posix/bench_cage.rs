@@ -80,6 +80,7 @@ impl TestCage {
             cages: RwLock::new(cages),
             host_proc: o_path(Path::new("/proc")),
             root: o_path(Path::new("/")),
+            has_proc: true,
             private_mounts: HashSet::new(),
             pairs: Pairs::default(),
             host_root: nix::unistd::geteuid().is_root(),

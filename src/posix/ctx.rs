@@ -41,6 +41,8 @@ pub struct Kernel {
     pub host_proc: OwnedFd,
     /// The root of the run's world, `O_PATH`.
     pub root: OwnedFd,
+    /// Whether the run has a /proc.
+    pub has_proc: bool,
     /// Ids of the mounts whose sockets and FIFOs belong to the run: private ones, and read-write binds.
     pub private_mounts: HashSet<u64>,
     /// Makers of pairs of sockets whose ends may travel.

@@ -209,7 +209,7 @@ pub fn readlinkat(
         with_base(cx, dirfd, |file| sys::fs::readlink(file, c""))?
     } else {
         // Every statically linked program asks for this at its start; the walk would come to the same.
-        let is_own_program = bytes == b"/proc/self/exe";
+        let is_own_program = bytes == b"/proc/self/exe" && cx.kernel.has_proc;
         let path = Path::new(cx, dirfd, bytes, Last::Keep)?;
         if is_own_program {
             proc::program(cx, cx.cage())

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::lookup::trace_path;
 use super::options::EnvironmentChange;
-use super::view::trace_path;
 
 /// Where a command is looked for when `PATH` is not set, as libc does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";

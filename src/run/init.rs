@@ -8,9 +8,10 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Pid, chdir, setpgid};
+use nix::unistd::{Pid, chdir, getcwd, setpgid};
 
 use super::command::{HostCommand, Resolved};
+use super::launch::LaunchError;
 use super::options::Rlimit;
 use super::streams::Streams;
 use super::world::World;
@@ -82,6 +83,11 @@ pub(super) struct Setup<'a> {
     pub(super) command: &'a [OsString],
     pub(super) environment: &'a [OsString],
     pub(super) host_command: &'a HostCommand,
+    /// Whether a `/proc` is mounted.
+    pub(super) proc: bool,
+    /// Where the program must start.
+    pub(super) chdir: Option<&'a Path>,
+    /// Where it starts otherwise, if that shows inside.
     pub(super) cwd: Option<&'a Path>,
     pub(super) filter: &'a Filter,
     pub(super) streams: &'a Streams,
@@ -118,7 +124,9 @@ pub(super) fn run(setup: &Setup<'_>) -> ! {
     for fd in setup.foreign {
         process::close_number(fd);
     }
-    if let Err(error) = setup.world.mount_proc() {
+    if setup.proc
+        && let Err(error) = setup.world.mount_proc()
+    {
         give_up_saying(channel, error.to_string());
     }
     or_give_up(
@@ -159,6 +167,22 @@ pub(super) fn run(setup: &Setup<'_>) -> ! {
     process::exit_now(0)
 }
 
+/// Enters the directory where the program starts, and says which one that is.
+fn working_directory(setup: &Setup<'_>) -> Result<PathBuf, LaunchError> {
+    if let Some(directory) = setup.chdir {
+        let flag = format!("--chdir {}", directory.display());
+        return chdir(directory).and_then(|()| getcwd()).map_err(|error| {
+            LaunchError::new(flag, error.into())
+                .mend("name a directory that shows inside; --ro-bind shows one of the host's")
+        });
+    }
+    if let Some(cwd) = setup.cwd.filter(|cwd| chdir(*cwd).is_ok()) {
+        return Ok(cwd.to_owned());
+    }
+    chdir("/").map_err(|error| LaunchError::new("cannot enter /", error.into()))?;
+    Ok(PathBuf::from("/"))
+}
+
 /// The program's process, up to the program's first instruction.
 fn become_program(setup: &Setup<'_>) -> ! {
     let channel = setup.program;
@@ -171,12 +195,10 @@ fn become_program(setup: &Setup<'_>) -> ! {
         fail("cannot drop the program's privileges", error);
     }
     process::leave_keyring();
-    let cwd = setup.cwd.filter(|cwd| chdir(*cwd).is_ok());
-    if cwd.is_none()
-        && let Err(error) = chdir("/")
-    {
-        fail("cannot enter /", error.into());
-    }
+    let cwd = match working_directory(setup) {
+        Ok(cwd) => cwd,
+        Err(error) => give_up_saying(channel, error.to_string()),
+    };
     let name = setup
         .command
         .first()
@@ -190,7 +212,6 @@ fn become_program(setup: &Setup<'_>) -> ! {
         Ok(image) => image,
         Err(error) => fail("cannot prepare the arguments", error),
     };
-    let cwd = cwd.unwrap_or(Path::new("/")).to_owned();
     if channel
         .send(&Message::Prepared(resolved, cwd).encode())
         .is_err()

@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
 use super::command::{self, HostCommand, Resolved};
+use super::filesystem;
 use super::id_maps::Maps;
 use super::identity::Who;
 use super::init::{self, Message, Setup};
@@ -56,6 +57,11 @@ impl LaunchError {
         }
     }
 
+    /// The error of the kernel's that is the reason.
+    pub(super) fn cause(&self) -> Option<&io::Error> {
+        self.cause.as_ref()
+    }
+
     pub(super) fn mend(mut self, mend: &'static str) -> Self {
         self.mend = Some(mend);
         self
@@ -92,6 +98,8 @@ pub struct Launched {
     pub shadowed: Vec<Shadow>,
     /// What the command resolved to inside the world.
     pub resolved: Resolved,
+    /// Whether `/proc` is there inside.
+    pub proc: bool,
     /// The working directory of the program, inside the world.
     pub cwd: PathBuf,
     /// The descriptors that the program finds open.
@@ -191,17 +199,19 @@ pub(super) fn launch(
     let host_command = HostCommand::find(name, caller.cwd.as_deref());
     let who = Who::new(&options.identity, caller.root, host_proc.as_fd())?;
     let environment = command::environment(&options.environment, &who.environment);
-    leave_host(host_proc.as_fd(), &who, options.net)?;
+    let opened = filesystem::open_devices(&options.entries, caller.root)?;
+    leave_host(host_proc.as_fd(), &who, options)?;
 
     let view = View::new(options, &caller, &host_command)?;
     // Only now: what the caller sees of the host decides what the run sees.
     become_who(&who)?;
-    let world = World::build(&view).map_err(|error| match who.uids.becomes {
+    let world = World::build(&view, &opened).map_err(|error| match who.uids.becomes {
         Some(_) => {
             error.mend("by --uid-map the run is another user of the host's, who may not go there")
         }
         None => error,
     })?;
+    drop(opened);
 
     let pipe = |error| LaunchError::new("cannot make a socket pair", error);
     let (init_channel, init_end) = Channel::pair().map_err(pipe)?;
@@ -213,6 +223,8 @@ pub(super) fn launch(
         command: &options.command,
         environment: &environment,
         host_command: &host_command,
+        proc: view.proc,
+        chdir: options.chdir.as_deref(),
         cwd: caller.cwd.as_deref(),
         filter: plan,
         streams,
@@ -262,6 +274,7 @@ pub(super) fn launch(
             .map(|path| Shadow { path })
             .collect(),
         resolved,
+        proc: view.proc,
         cwd,
         descriptors: streams.numbers(),
         host_root: caller.root,
@@ -321,9 +334,9 @@ fn caller() -> Caller {
 }
 
 /// Leaves the host's namespaces and sets up the new ones, but for mounts.
-fn leave_host(host_proc: BorrowedFd<'_>, who: &Who, net: Net) -> Result<(), LaunchError> {
+fn leave_host(host_proc: BorrowedFd<'_>, who: &Who, options: &Options) -> Result<(), LaunchError> {
     let maps = Maps::prepare(who, host_proc)?;
-    namespace::leave_host(net == Net::None).map_err(|error| {
+    namespace::leave_host(options.net == Net::None).map_err(|error| {
         let mend = match error.raw_os_error() {
             Some(libc::ENOSPC) => "raise /proc/sys/user/max_user_namespaces and its like",
             Some(libc::EPERM) => "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, and no chroot around this process",
@@ -333,10 +346,11 @@ fn leave_host(host_proc: BorrowedFd<'_>, who: &Who, net: Net) -> Result<(), Laun
         LaunchError::new("cannot make new namespaces", error).mend(mend)
     })?;
     maps.write()?;
-    namespace::set_hostname("cage").map_err(|error| {
+    let hostname = options.hostname.as_deref().unwrap_or("cage");
+    namespace::set_hostname(hostname).map_err(|error| {
         LaunchError::new("cannot set the host name of the run", error).mend(RESTRICTED)
     })?;
-    match net {
+    match options.net {
         Net::None => namespace::loopback_up().map_err(|error| {
             LaunchError::new("cannot bring up the loopback interface of the run", error)
                 .mend(RESTRICTED)

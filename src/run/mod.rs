@@ -2,15 +2,23 @@
 
 mod cgroup;
 pub mod command;
+mod devices;
 pub mod doctor;
+mod entries;
+mod filesystem;
+mod hide;
 mod id_maps;
 mod identity;
 mod init;
 pub mod invariants;
+mod kernel_trees;
 pub mod launch;
 mod limits;
+mod lookup;
+mod masks;
 mod mountinfo;
 pub mod options;
+mod points;
 pub mod publish;
 pub mod report;
 mod serve;

@@ -50,6 +50,7 @@ pub(super) fn serve(
             .try_clone()
             .context("cannot copy a descriptor")?,
         root: open_place(b"/").context("cannot open /")?,
+        has_proc: launched.proc,
         private_mounts: std::mem::take(&mut launched.private_mounts),
         pairs: crate::cage::Pairs::default(),
         host_root: launched.host_root,

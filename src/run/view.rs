@@ -2,32 +2,73 @@
 //!
 //! Every place keeps its host path, so a later, deeper entry always finds its mount point in the one that covers it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::command::HostCommand;
+use super::filesystem::Filesystem;
 use super::launch::LaunchError;
-use super::mountinfo::{self, Mount};
-use super::options::{Entry, Options};
+use super::lookup::trace_path;
+use super::mountinfo;
+use super::options::{Net, Options};
 
 /// What covers a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cover {
     /// An empty directory of the run's own.
     Private { mode: u32 },
-    /// The host's file or directory of the same path.
-    Host { writable: bool, directory: bool },
+    /// A file or directory of the host.
+    Host(Shown),
     /// An empty file or directory that nobody can change.
     Mask { directory: bool },
-    /// The symlink that the host has there.
+    /// A symlink.
     Link { target: PathBuf },
     /// The minimal `/dev`.
     Devices,
-    /// An unchangeable empty directory whose entries are other covers (`/sys`).
+    /// An unchangeable directory whose entries are other covers.
     Frame,
+    /// The kernel's `/sys`, read-only.
+    Sys { own_network: bool },
+    /// A file system that was asked for.
+    Mounted(Filesystem),
+}
+
+/// How the host's file or directory shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Where the host has it; canonical.
+    pub(super) source: PathBuf,
+    pub(super) writable: bool,
+    pub(super) noexec: bool,
+    pub(super) directory: bool,
+}
+
+impl Shown {
+    /// The host's `source`, to be read.
+    pub(super) fn read_only(source: impl Into<PathBuf>, directory: bool) -> Self {
+        Self {
+            source: source.into(),
+            writable: false,
+            noexec: false,
+            directory,
+        }
+    }
+}
+
+impl Cover {
+    fn read_only(source: impl Into<PathBuf>, directory: bool) -> Self {
+        Self::Host(Shown::read_only(source, directory))
+    }
+
+    /// Whether a mount point in it is made, not found.
+    pub(super) fn is_own(&self) -> bool {
+        match self {
+            Self::Private { .. } | Self::Devices | Self::Frame => true,
+            Self::Mounted(filesystem) => filesystem.is_own(),
+            _ => false,
+        }
+    }
 }
 
 /// Who asks for a run and from where.
@@ -40,14 +81,30 @@ pub(super) struct Caller {
     pub(super) home: Option<PathBuf>,
 }
 
+/// A place that a flag names.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    /// The flag with its value, as messages show it.
+    pub(super) flag: String,
+    /// Whether it shows the host's file or directory in its own place.
+    pub(super) own_place: bool,
+}
+
 /// All covers of a run, parents before children.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     pub(super) covers: BTreeMap<PathBuf, Cover>,
     /// Files of the supervisor's own that are covered wherever they show.
     pub(super) shadows: Vec<PathBuf>,
-    private_roots: HashSet<PathBuf>,
-    explicit: HashSet<PathBuf>,
+    /// Whether a fresh `/proc` is mounted.
+    pub(super) proc: bool,
+    /// Whether the root is another directory than the host's.
+    pub(super) other_root: bool,
+    pub(super) private_roots: HashSet<PathBuf>,
+    /// What flags name.
+    pub(super) explicit: BTreeMap<PathBuf, Named>,
+    /// Places that every world has, whatever its root has.
+    pub(super) required: BTreeSet<PathBuf>,
 }
 
 /// Directories that are empty inside, with their modes.
@@ -76,75 +133,12 @@ const SYSTEM: [&str; 13] = [
     "/boot", "/nix",
 ];
 
-/// Kernel file systems that tell of the host; where one is mounted in an unusual place, it is masked.
-const KERNEL_FILESYSTEMS: [&str; 19] = [
-    "proc",
-    "sysfs",
-    "cgroup",
-    "cgroup2",
-    "devtmpfs",
-    "devpts",
-    "debugfs",
-    "tracefs",
-    "securityfs",
-    "configfs",
-    "bpf",
-    "efivarfs",
-    "mqueue",
-    "pstore",
-    "binfmt_misc",
-    "rpc_pipefs",
-    "nfsd",
-    "selinuxfs",
-    "fusectl",
-];
-
 /// Names in a shown directory that stay hidden.
 fn is_secret(name: &std::ffi::OsStr) -> bool {
     matches!(
         name.to_str(),
         Some(".ssh" | ".gnupg" | ".aws" | ".config" | ".docker" | ".kube")
     ) || name.as_encoded_bytes().starts_with(b"credentials")
-}
-
-/// Resolves `path` as the kernel would, reporting each symlink met: where it is (canonical) and what it says.
-pub(super) fn trace_path(path: &Path, links: &mut Vec<(PathBuf, PathBuf)>) -> io::Result<PathBuf> {
-    let mut todo: Vec<PathBuf> = path
-        .components()
-        .rev()
-        .map(|part| PathBuf::from(part.as_os_str()))
-        .collect();
-    let mut done = PathBuf::from("/");
-    let mut followed = 0;
-    while let Some(part) = todo.pop() {
-        match part.components().next() {
-            Some(Component::RootDir) => done = PathBuf::from("/"),
-            Some(Component::ParentDir) => {
-                done.pop();
-            }
-            Some(Component::Normal(name)) => {
-                let next = done.join(name);
-                if fs::symlink_metadata(&next)?.file_type().is_symlink() {
-                    followed += 1;
-                    if followed > 40 {
-                        return Err(io::Error::from_raw_os_error(libc::ELOOP));
-                    }
-                    let target = fs::read_link(&next)?;
-                    todo.extend(
-                        target
-                            .components()
-                            .rev()
-                            .map(|part| PathBuf::from(part.as_os_str())),
-                    );
-                    links.push((next, target));
-                } else {
-                    done = next;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(done)
 }
 
 impl View {
@@ -154,18 +148,32 @@ impl View {
         caller: &Caller,
         command: &HostCommand,
     ) -> Result<Self, LaunchError> {
-        let mut view = Self::default();
+        let mut view = Self {
+            proc: !options.no_proc,
+            ..Self::default()
+        };
         let mut links = Vec::new();
-        view.cover_system();
-        view.cover_private(caller, &mut links);
-        view.show_binds(options, caller, &mut links)?;
-        if let Some(cwd) = &caller.cwd {
-            view.show_unless_root_of_private(cwd);
+        view.choose_root(options, caller)?;
+        view.cover_system(options);
+        if view.other_root {
+            view.cover_private_of_other_root();
+        } else {
+            view.cover_private(caller, &mut links);
         }
-        for file in &command.files {
-            view.show_command(file);
+        if options.no_devices {
+            view.covers.retain(|place, _| !place.starts_with("/dev"));
+            view.require("/dev", Cover::Frame);
         }
-        links.extend(command.links.iter().cloned());
+        view.add_entries(options, caller, &mut links)?;
+        if !view.other_root {
+            if let Some(cwd) = &caller.cwd {
+                view.show_unless_root_of_private(cwd);
+            }
+            for file in &command.files {
+                view.show_command(file);
+            }
+            links.extend(command.links.iter().cloned());
+        }
         if caller.root {
             view.mask_for_root();
         }
@@ -176,12 +184,14 @@ impl View {
                 view.covers.insert(place, Cover::Link { target });
             }
         }
+        view.hide(&options.hide, caller)?;
         for own in [&options.output, &options.log, &options.report]
             .into_iter()
             .flatten()
         {
             view.shadow(own)?;
         }
+        view.make_points()?;
         Ok(view)
     }
 
@@ -192,28 +202,63 @@ impl View {
             .map(|(place, cover)| (place.as_path(), cover))
     }
 
-    /// Whether the host's `path` does not show inside.
+    /// Whether nothing of the host shows at `path`.
     pub(super) fn hidden(&self, path: &Path) -> bool {
         !matches!(
             self.nearest(path),
-            None | Some((_, Cover::Host { .. } | Cover::Link { .. }))
+            None | Some((_, Cover::Host(_) | Cover::Link { .. }))
         )
     }
 
-    fn cover_system(&mut self) {
-        if Path::new("/dev").is_dir() {
+    /// A place that the world has even where its root has none.
+    fn require(&mut self, place: impl Into<PathBuf>, cover: Cover) {
+        let place = place.into();
+        self.required.insert(place.clone());
+        self.covers.insert(place, cover);
+    }
+
+    fn cover_system(&mut self, options: &Options) {
+        if self.other_root {
+            self.require("/dev", Cover::Devices);
+            self.require("/dev/shm", Cover::Private { mode: 0o1777 });
+        } else if Path::new("/dev").is_dir() {
             self.covers.insert("/dev".into(), Cover::Devices);
         }
-        if Path::new("/sys").is_dir() {
+        if self.other_root || !self.proc {
+            // What the root has there is nobody's business: a fresh one is mounted over this, or none.
+            self.require("/proc", Cover::Frame);
+        }
+        if options.sysfs {
+            self.show_sys(options.net != Net::Host);
+        } else if Path::new("/sys").is_dir() && !self.other_root {
             self.covers.insert("/sys".into(), Cover::Frame);
             for shown in SYS_SHOWN.iter().filter(|place| Path::new(place).is_dir()) {
-                self.covers.insert(
-                    shown.into(),
-                    Cover::Host {
-                        writable: false,
-                        directory: true,
-                    },
-                );
+                self.covers
+                    .insert(shown.into(), Cover::read_only(*shown, true));
+            }
+        }
+    }
+
+    /// The whole of `/sys`.
+    pub(super) fn show_sys(&mut self, own_network: bool) {
+        self.covers.retain(|place, _| !place.starts_with("/sys"));
+        self.require("/sys", Cover::Sys { own_network });
+    }
+
+    fn cover_private_of_other_root(&mut self) {
+        for (place, mode) in [
+            ("/tmp", 0o1777),
+            ("/var/tmp", 0o1777),
+            ("/run", 0o755),
+            ("/var/run", 0o755),
+        ] {
+            if let Ok(place) = self.place_inside(Path::new(place))
+                && self
+                    .origin(&place)
+                    .is_some_and(|source| fs::symlink_metadata(source).is_ok_and(|m| m.is_dir()))
+            {
+                self.private_roots.insert(place.clone());
+                self.covers.insert(place, Cover::Private { mode });
             }
         }
     }
@@ -260,62 +305,19 @@ impl View {
             .or_insert(Cover::Private { mode });
     }
 
-    fn show_binds(
-        &mut self,
-        options: &Options,
-        caller: &Caller,
-        links: &mut Vec<(PathBuf, PathBuf)>,
-    ) -> Result<(), LaunchError> {
-        for entry in &options.entries {
-            let Entry::Bind(bind) = entry else { continue };
-            let flag = if bind.writable { "--bind" } else { "--ro-bind" };
-            let absolute = caller
-                .cwd
-                .as_deref()
-                .unwrap_or(Path::new("/"))
-                .join(&bind.source);
-            let place = trace_path(&absolute, links).map_err(|error| {
-                LaunchError::new(format!("{flag} {}", bind.source.display()), error)
-                    .mend("name a file or directory that exists on the host")
-            })?;
-            if place.starts_with("/proc") {
-                let error = io::Error::from_raw_os_error(libc::EINVAL);
-                return Err(
-                    LaunchError::new(format!("{flag} {}", bind.source.display()), error)
-                        .mend("/proc is always the run's own"),
-                );
-            }
-            // Whoever names a directory means all of it, private places below it too; /dev and /sys must be named themselves.
-            let explicit = &self.explicit;
-            self.covers.retain(|other, cover| {
-                let replaced = *other == place || matches!(cover, Cover::Private { .. });
-                !(replaced && other.starts_with(&place)) || explicit.contains(other)
-            });
-            let directory = place.is_dir();
-            self.covers.insert(
-                place.clone(),
-                Cover::Host {
-                    writable: bind.writable,
-                    directory,
-                },
-            );
-            self.explicit.insert(place);
+    /// Whether `place` lies in what is private and empty in the host's stead.
+    fn is_in_private(&self, place: &Path) -> bool {
+        match self.nearest(place) {
+            Some((_, Cover::Private { .. })) => true,
+            Some((_, Cover::Mounted(filesystem))) => filesystem.is_own(),
+            _ => false,
         }
-        Ok(())
     }
 
     fn show_unless_root_of_private(&mut self, place: &Path) {
-        if self.hidden(place)
-            && !self.private_roots.contains(place)
-            && matches!(self.nearest(place), Some((_, Cover::Private { .. })))
-        {
-            self.covers.insert(
-                place.to_owned(),
-                Cover::Host {
-                    writable: false,
-                    directory: true,
-                },
-            );
+        if self.hidden(place) && !self.private_roots.contains(place) && self.is_in_private(place) {
+            self.covers
+                .insert(place.to_owned(), Cover::read_only(place, true));
         }
     }
 
@@ -324,7 +326,10 @@ impl View {
         if !self.hidden(file) {
             return;
         }
-        let Some((root, Cover::Private { .. })) = self.nearest(file) else {
+        if !self.is_in_private(file) {
+            return;
+        }
+        let Some((root, _)) = self.nearest(file) else {
             return;
         };
         let Some(directory) = file.parent() else {
@@ -336,13 +341,8 @@ impl View {
                 .is_some_and(|parents| parents.iter().any(is_secret))
         });
         if secret || self.private_roots.contains(directory) {
-            self.covers.insert(
-                file.to_owned(),
-                Cover::Host {
-                    writable: false,
-                    directory: false,
-                },
-            );
+            self.covers
+                .insert(file.to_owned(), Cover::read_only(file, false));
             return;
         }
         for shown in self.command_directories(directory) {
@@ -351,13 +351,8 @@ impl View {
         }
         self.hide_secrets(directory);
         if self.hidden(file) {
-            self.covers.insert(
-                file.to_owned(),
-                Cover::Host {
-                    writable: false,
-                    directory: false,
-                },
-            );
+            self.covers
+                .insert(file.to_owned(), Cover::read_only(file, false));
         }
     }
 
@@ -398,7 +393,7 @@ impl View {
             let (place, Ok(kind)) = (entry.path(), entry.file_type()) else {
                 continue;
             };
-            if !kind.is_symlink() && !self.explicit.contains(&place) && !self.hidden(&place) {
+            if !kind.is_symlink() && !self.explicit.contains_key(&place) && !self.hidden(&place) {
                 self.covers.insert(
                     place,
                     Cover::Mask {
@@ -407,97 +402,6 @@ impl View {
                 );
             }
         }
-    }
-
-    /// What a file's mode does not hide from a run whose owner is root.
-    fn mask_for_root(&mut self) {
-        let mut places: Vec<PathBuf> = [
-            "/etc/ssl/private",
-            "/boot",
-            "/var/lib/docker",
-            "/var/lib/containerd",
-        ]
-        .iter()
-        .map(PathBuf::from)
-        .collect();
-        let starts = |name: &[u8], stems: &[&[u8]]| stems.iter().any(|stem| name.starts_with(stem));
-        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
-            if starts(
-                entry.file_name().as_encoded_bytes(),
-                &[b"shadow", b"gshadow", b"sudoers"],
-            ) {
-                places.push(entry.path());
-            }
-        }
-        for entry in fs::read_dir("/etc/ssh").into_iter().flatten().flatten() {
-            if entry.file_name().as_encoded_bytes().ends_with(b"_key") {
-                places.push(entry.path());
-            }
-        }
-        for place in places {
-            // A link's target is what has to be hidden; the link itself tells nothing.
-            let Ok(place) = fs::canonicalize(place) else {
-                continue;
-            };
-            self.mask(place);
-        }
-    }
-
-    fn mask(&mut self, place: PathBuf) {
-        if self.explicit.iter().any(|bind| bind.starts_with(&place)) || self.hidden(&place) {
-            return;
-        }
-        let directory = place.is_dir();
-        self.covers.insert(place, Cover::Mask { directory });
-    }
-
-    fn mask_kernel_filesystems(&mut self) {
-        let mounts = mountinfo::read_lossy(Path::new("/proc/self/mountinfo"));
-        for mount in mounts.lines().filter_map(Mount::parse) {
-            let usual = ["/proc", "/sys", "/dev"]
-                .iter()
-                .any(|place| mount.place.starts_with(place));
-            if !usual && KERNEL_FILESYSTEMS.contains(&mount.filesystem) {
-                self.mask(mount.place);
-            }
-        }
-    }
-
-    /// Covers a file that the supervisor writes, wherever it shows inside.
-    fn shadow(&mut self, file: &Path) -> Result<(), LaunchError> {
-        let Ok(place) = fs::canonicalize(file) else {
-            return Ok(());
-        };
-        let Ok(meta) = fs::metadata(&place) else {
-            return Ok(());
-        };
-        if !meta.is_file() {
-            return Ok(());
-        }
-        if meta.nlink() > 1 {
-            let error = io::Error::from_raw_os_error(libc::EMLINK);
-            let what = format!("cannot hide {} from the run", file.display());
-            return Err(LaunchError::new(what, error)
-                .mend("it has a second name, a hard link; remove it or name a new file"));
-        }
-        // The host may have mounted the same directory twice.
-        let table = mountinfo::read_lossy(Path::new("/proc/self/mountinfo"));
-        let mounts: Vec<Mount<'_>> = table.lines().filter_map(Mount::parse).collect();
-        let same = |other: &PathBuf| {
-            fs::metadata(other)
-                .is_ok_and(|other| other.dev() == meta.dev() && other.ino() == meta.ino())
-        };
-        let mut places = mountinfo::other_places(&mounts, &place);
-        places.retain(same);
-        places.push(place);
-        for place in places {
-            if !self.hidden(&place) {
-                self.covers
-                    .insert(place.clone(), Cover::Mask { directory: false });
-                self.shadows.push(place);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -510,13 +414,8 @@ mod tests {
         let mut view = View::default();
         view.covers
             .insert("/home".into(), Cover::Private { mode: 0o755 });
-        view.covers.insert(
-            "/home/u/src".into(),
-            Cover::Host {
-                writable: false,
-                directory: true,
-            },
-        );
+        view.covers
+            .insert("/home/u/src".into(), Cover::read_only("/home/u/src", true));
         view.covers
             .insert("/home/u/src/secret".into(), Cover::Mask { directory: true });
         assert!(view.hidden(Path::new("/home/u")));

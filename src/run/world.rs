@@ -3,77 +3,34 @@
 //! One tmpfs, the base, holds whatever is private to the run, so that its size is bounded once. Every mount point is named by
 //! a descriptor below the new root, never by a path that the host could change meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat, umask};
 use nix::unistd::symlinkat;
 
+use super::filesystem::Opened;
 use super::launch::LaunchError;
 use super::mountinfo::Mount;
-use super::view::{Cover, View};
+use super::view::{Cover, Shown, View};
 use crate::sys::mount::{self, Walk, attr};
 
-/// Device nodes of the minimal `/dev`.
-const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-
-/// Links of the minimal `/dev`.
-const DEVICE_LINKS: [(&str, &str); 5] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-];
-
-/// What `/proc` has for the whole machine: to be read, never written, whatever the kernel thinks of uid 0.
-const PROC_READ_ONLY: [&str; 16] = [
-    "sys",
-    "sysrq-trigger",
-    "irq",
-    "bus",
-    "fs",
-    "acpi",
-    "mtrr",
-    "scsi",
-    "asound",
-    "driver",
-    "dynamic_debug",
-    "pressure",
-    "tty",
-    "latency_stats",
-    "slabinfo",
-    "sysvipc",
-];
-
-/// What nobody in a run has a use for.
-const PROC_MASKED: [&str; 9] = [
-    "kcore",
-    "keys",
-    "timer_list",
-    "sched_debug",
-    "kmsg",
-    "timer_stats",
-    "kpagecount",
-    "kpageflags",
-    "kpagecgroup",
-];
-
 /// What `mount` shows as the source of the run's own file systems.
-const SOURCE: (&CStr, &CStr) = (c"source", c"cage");
+pub(super) const SOURCE: (&CStr, &CStr) = (c"source", c"cage");
 
-const HARMLESS: u64 = attr::NOSUID | attr::NODEV;
+pub(super) const HARMLESS: u64 = attr::NOSUID | attr::NODEV;
 
 /// The new root, built but not entered yet.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) root: OwnedFd,
-    base: OwnedFd,
+    pub(super) base: OwnedFd,
     /// Mounts on which everything is the run's own.
     private: HashSet<u64>,
     /// Mounts of the host's that the run may write to.
@@ -82,11 +39,25 @@ pub(super) struct World {
     covers: HashSet<u64>,
 }
 
-/// Where the mount points below an entry are made: in the base, or nowhere since the host has them.
+/// Where the mount points below an entry are made: in this directory of the run's own, or nowhere since the host has them.
 #[derive(Clone, Debug)]
 enum Backing {
-    Base(PathBuf),
+    Own(Rc<OwnedFd>),
     Host,
+}
+
+/// What the building of a root needs and the root does not.
+struct Site<'a> {
+    /// The host's root.
+    host: OwnedFd,
+    view: &'a View,
+    /// File systems that were mounted outside.
+    opened: &'a [Opened],
+    /// Copies of the host's root, made while the base did not lie over it yet.
+    whole: HashMap<PathBuf, OwnedFd>,
+    backings: BTreeMap<PathBuf, Backing>,
+    /// Mounts that become read-only when all mount points in them are made.
+    sealed_later: Vec<OwnedFd>,
 }
 
 /// Whose the content of a mount is.
@@ -97,12 +68,12 @@ enum Owner {
     Host,
 }
 
-fn failed(what: &str, place: &Path) -> impl Fn(io::Error) -> LaunchError {
+pub(super) fn failed(what: &str, place: &Path) -> impl Fn(io::Error) -> LaunchError {
     let text = format!("cannot {what} {}", place.display());
     move |error| LaunchError::new(text.clone(), error)
 }
 
-fn make_directory(base: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
+pub(super) fn make_directory(base: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
     match mkdirat(base, path, Mode::from_bits_truncate(mode)) {
         Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
@@ -118,21 +89,21 @@ fn make_directories(base: BorrowedFd<'_>, below: &Path, path: &Path) -> io::Resu
     Ok(())
 }
 
-fn make_file(base: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
+pub(super) fn make_file(base: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
     let flags = OFlag::O_CREAT | OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     Ok(openat(base, path, flags, Mode::from_bits_truncate(mode)).map(drop)?)
 }
 
 impl World {
     /// Builds the root for `view`; the caller has left the host's namespaces.
-    pub(super) fn build(view: &View) -> Result<Self, LaunchError> {
+    pub(super) fn build(view: &View, opened: &[Opened]) -> Result<Self, LaunchError> {
         let before = umask(Mode::empty());
-        let built = Self::build_unmasked(view);
+        let built = Self::build_unmasked(view, opened);
         umask(before);
         built
     }
 
-    fn build_unmasked(view: &View) -> Result<Self, LaunchError> {
+    fn build_unmasked(view: &View, opened: &[Opened]) -> Result<Self, LaunchError> {
         let slash = Path::new("/");
         mount::make_all_private().map_err(failed("cut mount propagation below", slash))?;
         let host = open(
@@ -141,27 +112,43 @@ impl World {
             Mode::empty(),
         )
         .map_err(|error| failed("open", slash)(error.into()))?;
-        let root = mount::clone_tree(host.as_fd(), Path::new(""), true)
-            .map_err(failed("copy the mounts below", slash))?;
-        let read_only = if matches!(
-            view.covers.get(slash),
-            Some(Cover::Host { writable: true, .. })
-        ) {
-            0
-        } else {
-            attr::RDONLY
-        };
-        mount::restrict(root.as_fd(), HARMLESS | read_only, true)
-            .map_err(failed("make read-only", slash))?;
-
         // The base is stacked on the old root and carries the new one: both go away with the old root.
         let base = mount::new_filesystem(c"tmpfs", &[SOURCE, (c"mode", c"0755")], HARMLESS)
             .map_err(failed("mount a tmpfs on", slash))?;
-        mount::attach(base.as_fd(), host.as_fd()).map_err(failed("mount a tmpfs on", slash))?;
         let setup = |error| failed("fill the run's own tmpfs for", slash)(error);
         make_directory(base.as_fd(), Path::new("root"), 0o755).map_err(setup)?;
+        make_directory(base.as_fd(), Path::new("frame"), 0o755).map_err(setup)?;
         make_directory(base.as_fd(), Path::new("nothing"), 0o000).map_err(setup)?;
         make_file(base.as_fd(), Path::new("empty"), 0o000).map_err(setup)?;
+        // What shows of the host is copied before the base lies over it.
+        let shown = match view.covers.get(slash) {
+            Some(Cover::Host(shown)) => shown.clone(),
+            _ => Shown::read_only(slash, true),
+        };
+        let framed = matches!(view.covers.get(slash), Some(Cover::Frame));
+        let copy = if framed {
+            None
+        } else {
+            let copy = Self::copy_host(&host, slash, &shown);
+            Some(copy.map_err(failed("copy the mounts below", &shown.source))?)
+        };
+        let mut whole = HashMap::new();
+        for (place, cover) in &view.covers {
+            if let Cover::Host(shown) = cover
+                && shown.source == slash
+                && place != slash
+            {
+                let copy = Self::copy_host(&host, place, shown);
+                whole.insert(place.clone(), copy.map_err(failed("copy", slash))?);
+            }
+        }
+        mount::attach(base.as_fd(), host.as_fd()).map_err(failed("mount a tmpfs on", slash))?;
+        let root = match copy {
+            Some(root) => root,
+            None => mount::clone_tree(base.as_fd(), Path::new("frame"), false)
+                .and_then(Self::read_only)
+                .map_err(setup)?,
+        };
         let place =
             mount::resolve(base.as_fd(), Path::new("root"), Walk::Canonical).map_err(setup)?;
         mount::attach(root.as_fd(), place.as_fd())
@@ -174,39 +161,57 @@ impl World {
             writable: HashSet::new(),
             covers: HashSet::new(),
         };
-        if read_only == 0 {
-            let id = mount::mount_id(world.root.as_fd())
-                .map_err(failed("ask for the mount id of", slash))?;
-            world.writable.insert(id);
-            world.covers.insert(id);
+        let mut site = Site {
+            host,
+            view,
+            opened,
+            whole,
+            backings: BTreeMap::new(),
+            sealed_later: Vec::new(),
+        };
+        let root = world.root.try_clone().map_err(setup)?;
+        if framed {
+            let backing = world.own_directory(Path::new("frame")).map_err(setup)?;
+            site.backings.insert(slash.to_owned(), backing);
+            world.note(root.as_fd(), Owner::Host, slash)?;
+        } else if shown.writable {
+            world.note(root.as_fd(), Owner::WritableHost, slash)?;
         }
-        let mut backings = HashMap::new();
         for (number, (place, cover)) in view.covers.iter().enumerate() {
             if place != slash
-                && let Some(backing) = world.cover(&host, place, cover, number, &backings)?
+                && let Some(backing) = world.cover(&mut site, place, cover, number)?
             {
-                backings.insert(place.clone(), backing);
+                site.backings.insert(place.clone(), backing);
             }
         }
+        for sealed in site.sealed_later {
+            mount::restrict(sealed.as_fd(), attr::RDONLY, false)
+                .map_err(failed("make read-only what is mounted below", slash))?;
+        }
         Ok(world)
+    }
+
+    /// A directory of the base, as where mount points are made.
+    fn own_directory(&self, place: &Path) -> io::Result<Backing> {
+        let directory = mount::resolve(self.base.as_fd(), place, Walk::Canonical)?;
+        Ok(Backing::Own(Rc::new(directory)))
     }
 
     /// Puts one cover in its place; `None` where the host has no place for it, and so nothing to cover.
     fn cover(
         &mut self,
-        host: &OwnedFd,
+        site: &mut Site<'_>,
         place: &Path,
         cover: &Cover,
         number: usize,
-        backings: &HashMap<PathBuf, Backing>,
     ) -> Result<Option<Backing>, LaunchError> {
         let above = place
             .ancestors()
             .skip(1)
-            .find_map(|above| Some((above, backings.get(above)?)));
-        if let Some((above, Backing::Base(directory))) = above {
+            .find_map(|above| Some((above, site.backings.get(above)?)));
+        if let Some((above, Backing::Own(directory))) = above {
             let relative = place.strip_prefix(above).unwrap_or(place);
-            self.make_mount_point(directory, relative, cover)
+            Self::make_mount_point(directory.as_fd(), relative, cover)
                 .map_err(failed("make a mount point for", place))?;
         }
         if matches!(cover, Cover::Link { .. }) {
@@ -214,8 +219,16 @@ impl World {
         }
         let target = match mount::resolve(self.root.as_fd(), place, Walk::Canonical) {
             Ok(target) => target,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("find", place)(error)),
+            Err(error) => {
+                let missing = error.kind() == io::ErrorKind::NotFound;
+                return match site.view.explicit.get(place) {
+                    Some(named) => Err(LaunchError::new(&named.flag, error).mend(
+                        "the destination must exist there, without a symbolic link on the way",
+                    )),
+                    None if missing => Ok(None),
+                    None => Err(failed("find", place)(error)),
+                };
+            }
         };
         let own = PathBuf::from(number.to_string());
         let base = self.base.as_fd();
@@ -224,108 +237,98 @@ impl World {
             Cover::Private { mode } => {
                 make_directory(base, &own, *mode).and_then(|()| copy_base(&own))
             }
-            Cover::Host { writable, .. } => Self::copy_host(host, place, *writable),
+            Cover::Host(shown) => match site.whole.remove(place) {
+                Some(copy) => Ok(copy),
+                None => Self::copy_host(&site.host, place, shown),
+            },
             Cover::Mask { directory } => {
                 copy_base(Path::new(if *directory { "nothing" } else { "empty" }))
                     .and_then(Self::read_only)
             }
             Cover::Devices => {
-                make_directory(base, &own, 0o755).and_then(|()| self.fill_devices(host, &own))
+                make_directory(base, &own, 0o755).and_then(|()| self.fill_devices(&site.host, &own))
             }
             Cover::Frame => make_directory(base, &own, 0o755)
                 .and_then(|()| copy_base(&own))
                 .and_then(Self::read_only),
+            Cover::Sys { .. } => self.make_sys(&site.host),
+            Cover::Mounted(filesystem) => {
+                Ok(filesystem.mount(&site.host, base, &own, site.opened)?)
+            }
             Cover::Link { .. } => return Ok(None),
         }
         .map_err(failed("prepare what covers", place))?;
         mount::attach(mounted.as_fd(), target.as_fd()).map_err(failed("mount over", place))?;
-        let (backing, owner) = match cover {
-            Cover::Private { .. } => (Backing::Base(own), Owner::Run),
-            Cover::Host { writable: true, .. } => (Backing::Host, Owner::WritableHost),
-            Cover::Devices | Cover::Frame => (Backing::Base(own), Owner::Host),
-            _ => (Backing::Host, Owner::Host),
+        let owner = match cover {
+            Cover::Private { .. } => Owner::Run,
+            Cover::Mounted(filesystem) if filesystem.is_written_outside() => Owner::WritableHost,
+            Cover::Mounted(_) => Owner::Run,
+            Cover::Host(Shown { writable: true, .. }) => Owner::WritableHost,
+            _ => Owner::Host,
         };
         self.note(mounted.as_fd(), owner, place)?;
-        if matches!(cover, Cover::Devices) {
-            self.attach_devices(host, place)?;
+        let backing = match cover {
+            Cover::Private { .. } | Cover::Devices | Cover::Frame => self
+                .own_directory(&own)
+                .map_err(failed("prepare what covers", place))?,
+            Cover::Mounted(filesystem) if filesystem.is_own() => {
+                let root = mounted.try_clone().map_err(failed("hold", place))?;
+                Backing::Own(Rc::new(root))
+            }
+            _ => Backing::Host,
+        };
+        match cover {
+            Cover::Devices => self.attach_devices(&site.host, place)?,
+            Cover::Sys { own_network } => self.mask_sys(&site.host, place, *own_network)?,
+            Cover::Mounted(filesystem) if filesystem.read_only => site.sealed_later.push(mounted),
+            _ => {}
         }
         Ok(Some(backing))
     }
 
-    fn make_mount_point(&self, directory: &Path, relative: &Path, cover: &Cover) -> io::Result<()> {
-        let base = self.base.as_fd();
-        let place = directory.join(relative);
+    fn make_mount_point(directory: BorrowedFd<'_>, place: &Path, cover: &Cover) -> io::Result<()> {
         let file = match cover {
-            Cover::Host { directory, .. } | Cover::Mask { directory } => !directory,
+            Cover::Host(Shown { directory, .. }) | Cover::Mask { directory } => !directory,
             Cover::Link { .. } => true,
             _ => false,
         };
+        let top = Path::new("");
         if !file {
-            return make_directories(base, directory, relative);
+            return make_directories(directory, top, place);
         }
-        make_directories(base, directory, relative.parent().unwrap_or(Path::new("")))?;
+        make_directories(directory, top, place.parent().unwrap_or(top))?;
         if let Cover::Link { target } = cover {
-            return match symlinkat(target, base, &place) {
+            return match symlinkat(target, directory, place) {
                 Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
                 Err(error) => Err(error.into()),
             };
         }
-        make_file(base, &place, 0o000)
+        make_file(directory, place, 0o000)
     }
 
-    fn copy_host(host: &OwnedFd, place: &Path, writable: bool) -> io::Result<OwnedFd> {
-        let source = mount::resolve(host.as_fd(), place, Walk::Canonical)?;
+    /// A restricted copy of what the host has, for `place`.
+    fn copy_host(host: &OwnedFd, place: &Path, shown: &Shown) -> io::Result<OwnedFd> {
+        let source = mount::resolve(host.as_fd(), &shown.source, Walk::Canonical)?;
         let copy = mount::clone_tree(source.as_fd(), Path::new(""), true)?;
         // A device that is named by its path is wanted as a device.
-        let nodev = if place.starts_with("/dev") {
+        let nodev = if shown.source.starts_with("/dev") && place != Path::new("/") {
             0
         } else {
             attr::NODEV
         };
-        let read_only = if writable { 0 } else { attr::RDONLY };
-        mount::restrict(copy.as_fd(), attr::NOSUID | nodev | read_only, true)?;
+        let read_only = if shown.writable { 0 } else { attr::RDONLY };
+        let noexec = if shown.noexec { attr::NOEXEC } else { 0 };
+        mount::restrict(
+            copy.as_fd(),
+            attr::NOSUID | nodev | read_only | noexec,
+            true,
+        )?;
         Ok(copy)
     }
 
-    fn read_only(mounted: OwnedFd) -> io::Result<OwnedFd> {
+    pub(super) fn read_only(mounted: OwnedFd) -> io::Result<OwnedFd> {
         mount::restrict(mounted.as_fd(), attr::RDONLY, false)?;
         Ok(mounted)
-    }
-
-    fn fill_devices(&self, host: &OwnedFd, own: &Path) -> io::Result<OwnedFd> {
-        let base = self.base.as_fd();
-        for node in NODES {
-            if mount::resolve(host.as_fd(), &Path::new("/dev").join(node), Walk::Canonical).is_ok()
-            {
-                make_file(base, &own.join(node), 0o666)?;
-            }
-        }
-        for (name, target) in DEVICE_LINKS {
-            symlinkat(target, base, &own.join(name))?;
-        }
-        make_directory(base, &own.join("pts"), 0o755)?;
-        Self::read_only(mount::clone_tree(base, own, false)?)
-    }
-
-    fn attach_devices(&mut self, host: &OwnedFd, place: &Path) -> Result<(), LaunchError> {
-        for node in NODES {
-            let node = place.join(node);
-            let Ok(target) = mount::resolve(self.root.as_fd(), &node, Walk::Canonical) else {
-                continue;
-            };
-            mount::resolve(host.as_fd(), &node, Walk::Canonical)
-                .and_then(|source| mount::clone_tree(source.as_fd(), Path::new(""), false))
-                .and_then(|copy| mount::restrict(copy.as_fd(), attr::NOSUID, false).map(|()| copy))
-                .and_then(|copy| mount::attach(copy.as_fd(), target.as_fd()))
-                .map_err(failed("bring in", &node))?;
-        }
-        let pts = place.join("pts");
-        let options: [(&CStr, &CStr); 3] = [SOURCE, (c"ptmxmode", c"0666"), (c"mode", c"0620")];
-        let terminals = mount::new_filesystem(c"devpts", &options, attr::NOSUID)
-            .map_err(failed("mount a devpts on", &pts))?;
-        let target = mount::resolve(self.root.as_fd(), &pts, Walk::Canonical)
-            .map_err(failed("find", &pts))?;
-        mount::attach(terminals.as_fd(), target.as_fd()).map_err(failed("mount a devpts on", &pts))
     }
 
     fn note(
@@ -342,49 +345,6 @@ impl World {
             Owner::Host => false,
         };
         Ok(())
-    }
-
-    /// Mounts the fresh `/proc` of the calling process's pid namespace, with what concerns the whole machine read-only or empty.
-    /// The host's own `/proc` must still be there, or the kernel refuses.
-    pub(super) fn mount_proc(&self) -> Result<(), LaunchError> {
-        let place = Path::new("/proc");
-        let target = mount::resolve(self.root.as_fd(), place, Walk::Canonical)
-            .map_err(failed("find", place))?;
-        let proc = mount::new_filesystem(c"proc", &[SOURCE], HARMLESS).map_err(|error| {
-            failed("mount a new", place)(error).mend("the kernel refuses where a part of the host's /proc is covered, as in most containers")
-        })?;
-        mount::attach(proc.as_fd(), target.as_fd()).map_err(failed("mount over", place))?;
-        for name in PROC_READ_ONLY {
-            Self::cover_proc(&proc, name, |entry| {
-                Self::read_only(mount::clone_tree(entry, Path::new(""), false)?)
-            })?;
-        }
-        for name in PROC_MASKED {
-            Self::cover_proc(&proc, name, |_| {
-                Self::read_only(mount::clone_tree(
-                    self.base.as_fd(),
-                    Path::new("empty"),
-                    false,
-                )?)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn cover_proc(
-        proc: &OwnedFd,
-        name: &str,
-        make: impl Fn(BorrowedFd<'_>) -> io::Result<OwnedFd>,
-    ) -> Result<(), LaunchError> {
-        let place = Path::new("/proc").join(name);
-        match mount::resolve(proc.as_fd(), Path::new(name), Walk::Canonical) {
-            Ok(entry) => make(entry.as_fd())
-                .and_then(|cover| mount::attach(cover.as_fd(), entry.as_fd()))
-                .map_err(failed("protect", &place)),
-            // Not every kernel has every one of them.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed("find", &place)(error)),
-        }
     }
 
     /// Enters the world for good: every process of this mount namespace has the new root afterwards.

@@ -22,6 +22,8 @@ pub mod attr {
     pub const NOSUID: u64 = 0x2;
     /// Device nodes cannot be opened.
     pub const NODEV: u64 = 0x4;
+    /// Nothing can be executed.
+    pub const NOEXEC: u64 = 0x8;
 }
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
@@ -29,6 +31,7 @@ const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
 const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
@@ -188,27 +191,43 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     check(value).map(|_| ())
 }
 
-/// A new, detached mount of a file system of the kernel's (`tmpfs`, `proc`, `devpts`).
-pub fn new_filesystem(
-    kind: &CStr,
-    options: &[(&CStr, &CStr)],
-    attributes: u64,
-) -> io::Result<OwnedFd> {
+/// A parameter of a file system: a key and its value, or a key alone.
+pub type Setting = (String, Option<String>);
+
+/// The kernel's refusal of a file system, with what it says of the reason.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The plain error.
+    pub error: io::Error,
+    /// The file system's own words; often none.
+    pub said: String,
+}
+
+fn new_context(kind: &CStr) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is NUL-terminated and outlives the call.
-    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
-    for (key, value) in options {
-        // SAFETY: key and value are NUL-terminated and outlive the call.
-        check(unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                context.as_raw_fd(),
-                FSCONFIG_SET_STRING,
-                key.as_ptr(),
-                value.as_ptr(),
-                0,
-            )
-        })?;
-    }
+    owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })
+}
+
+fn configure(context: &OwnedFd, key: &CStr, value: Option<&CStr>) -> io::Result<()> {
+    let (command, value) = match value {
+        Some(value) => (FSCONFIG_SET_STRING, value.as_ptr()),
+        None => (FSCONFIG_SET_FLAG, std::ptr::null()),
+    };
+    // SAFETY: key and value are NUL-terminated and outlive the call; a flag has a null value.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            command,
+            key.as_ptr(),
+            value,
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+fn create(context: &OwnedFd, attributes: u64) -> io::Result<OwnedFd> {
     let none = std::ptr::null::<libc::c_char>();
     // SAFETY: this command takes no key and no value.
     check(unsafe {
@@ -230,6 +249,54 @@ pub fn new_filesystem(
             attributes,
         )
     })
+}
+
+/// A new, detached mount of a file system of the kernel's (`tmpfs`, `proc`, `devpts`).
+pub fn new_filesystem(
+    kind: &CStr,
+    options: &[(&CStr, &CStr)],
+    attributes: u64,
+) -> io::Result<OwnedFd> {
+    let context = new_context(kind)?;
+    for (key, value) in options {
+        configure(&context, key, Some(value))?;
+    }
+    create(&context, attributes)
+}
+
+/// A new, detached mount of any file system, with settings that a user wrote.
+pub fn configured_filesystem(
+    kind: &str,
+    settings: &[Setting],
+    attributes: u64,
+) -> Result<OwnedFd, Refusal> {
+    let refuse = |error, said| Refusal { error, said };
+    let text = |text: &str| {
+        CString::new(text).map_err(|_| {
+            let error = io::Error::from_raw_os_error(libc::EINVAL);
+            refuse(error, String::new())
+        })
+    };
+    let context = new_context(&text(kind)?).map_err(|error| refuse(error, String::new()))?;
+    for (key, value) in settings {
+        let value = value.as_deref().map(text).transpose()?;
+        configure(&context, &text(key)?, value.as_deref())
+            .map_err(|error| refuse(error, messages(&context)))?;
+    }
+    create(&context, attributes).map_err(|error| refuse(error, messages(&context)))
+}
+
+/// What the kernel has to say about a file system that it refused.
+fn messages(context: &OwnedFd) -> String {
+    let mut all = Vec::new();
+    let mut message = [0u8; 512];
+    // One read brings one message; at the end there is an error. Each is "e text".
+    while let Ok(len @ 1..) = nix::unistd::read(context, &mut message) {
+        let text = String::from_utf8_lossy(message.get(..len).unwrap_or_default());
+        let text = text.trim_end();
+        all.push(text.get(2..).unwrap_or(text).to_owned());
+    }
+    all.join("; ")
 }
 
 /// The id of the mount that `fd` lies on, as `/proc/self/mountinfo` and `STATX_MNT_ID` show it.
