@@ -58,6 +58,7 @@ impl Bench {
             cages: cages.into(),
             host_proc: place("/proc"),
             root: place("/"),
+            has_proc: true,
             private_mounts: HashSet::new(),
             pairs: Pairs::default(),
             host_root: false,

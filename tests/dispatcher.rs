@@ -59,6 +59,7 @@ impl Machine {
             cages: CageTable::default().into(),
             host_proc: place("/proc"),
             root: place("/"),
+            has_proc: true,
             private_mounts: HashSet::new(),
             pairs: Pairs::default(),
             host_root: false,
