@@ -57,6 +57,8 @@ pub const NOT_FOUND: u8 = 127;
 
 /// Runs `options` to the end and returns the exit status.
 pub fn run(options: &Options) -> u8 {
+    // First: whatever else is opened could take a number that the caller did not have.
+    let streams = Streams::open(options);
     let mut status = match Status::open(options) {
         Ok(status) => status,
         Err(error) => {
@@ -64,7 +66,9 @@ pub fn run(options: &Options) -> u8 {
             return FAILED;
         }
     };
-    let end = try_run(options, &mut status).unwrap_or_else(|error| {
+    let run = |streams| try_run(options, streams, &mut status);
+    let ended = streams.map_err(anyhow::Error::from).and_then(run);
+    let end = ended.unwrap_or_else(|error| {
         let message = format!("{error:#}");
         complain(&message);
         End::failed(FAILED, message)
@@ -78,8 +82,7 @@ fn complain(message: &str) {
     eprintln!("cage-trace: {message}");
 }
 
-fn try_run(options: &Options, status: &mut Status) -> anyhow::Result<End> {
-    let streams = Streams::open(options)?;
+fn try_run(options: &Options, streams: Streams, status: &mut Status) -> anyhow::Result<End> {
     let caller = if options.die_with_parent {
         Some(watch::caller().context(
             "--die-with-parent: the caller cannot be watched: it is gone, or outside this pid namespace",
