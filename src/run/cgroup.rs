@@ -5,8 +5,9 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use nix::unistd::{AccessFlags, access};
 use super::mountinfo::{self, Mount};
 use crate::sys::cgroup::{self, Group};
 use crate::sys::privilege::{self, Capability};
+use crate::sys::process::{self, Channel};
 
 /// What every group of ours is called, before the numbers of its supervisor.
 const STEM: &str = "cage-trace";
@@ -176,6 +178,14 @@ struct Placed {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     placed: Vec<Placed>,
+    remover: OnceLock<Remover>,
+}
+
+/// A child that keeps the caller's ids and removes the groups when the supervisor lets go, or is gone.
+#[derive(Debug)]
+struct Remover {
+    channel: Channel,
+    pid: i32,
 }
 
 impl Groups {
@@ -291,6 +301,55 @@ impl Groups {
         }
     }
 
+    /// Leaves it to a child to remove them: the supervisor is about to become another user of the host's, who may not. The
+    /// process must be single threaded.
+    pub(super) fn leave_removal_to_a_child(&self) -> io::Result<()> {
+        if self.placed.is_empty() {
+            return Ok(());
+        }
+        let (channel, end) = Channel::pair()?;
+        let mut kept: Vec<_> = self
+            .placed
+            .iter()
+            .map(|placed| placed.group.parent())
+            .collect();
+        kept.push(end.as_fd());
+        let mut kept: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+        kept.sort_unstable();
+        let pid = process::fork(|| {
+            process::set_name(c"cage-groups");
+            // Nobody's terminal ends it before the others.
+            let alone = nix::unistd::setsid().map_err(io::Error::from);
+            let ready = alone
+                .and_then(|_| privilege::keep_permitted(Capability::DAC_OVERRIDE.bit()))
+                .and_then(|()| privilege::set_no_new_privs())
+                .and_then(|()| process::close_all_but(0, &kept));
+            if ready.is_ok() {
+                // Nothing is ever sent: this is its end.
+                let _ = end.receive();
+            }
+            self.remove_all();
+            process::exit_now(0)
+        })?;
+        let _ = self.remover.set(Remover { channel, pid });
+        Ok(())
+    }
+
+    fn remove_all(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        for placed in &self.placed {
+            // The root of a hierarchy is read-only even to root, whose capability this needs; another's is no help.
+            let remove = || privilege::with(Capability::DAC_OVERRIDE, || placed.group.remove());
+            while let Err(error) = remove() {
+                if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() >= deadline {
+                    tracing::error!(%error, "a control group of the run is left");
+                    break;
+                }
+                sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
     /// Puts a process into all of the groups.
     pub(super) fn adopt(&self, pid: i32) -> io::Result<()> {
         self.placed
@@ -350,17 +409,12 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        for placed in &self.placed {
-            // The root of a hierarchy is read-only even to root, whose capability this needs; another's is no help.
-            let remove = || privilege::with(Capability::DAC_OVERRIDE, || placed.group.remove());
-            while let Err(error) = remove() {
-                if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() >= deadline {
-                    tracing::error!(%error, "a control group of the run is left");
-                    break;
-                }
-                sleep(Duration::from_millis(1));
-            }
+        if let Some(Remover { channel, pid }) = self.remover.take() {
+            drop(channel);
+            // Whoever waited for any child may have had it.
+            let _ = process::wait_for(pid);
+        } else {
+            self.remove_all();
         }
     }
 }

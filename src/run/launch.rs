@@ -200,6 +200,11 @@ pub(super) fn launch(
     let who = Who::new(&options.identity, caller.root, host_proc.as_fd())?;
     let environment = command::environment(&options.environment, &who.environment);
     let opened = filesystem::open_devices(&options.entries, caller.root)?;
+    if who.uids.becomes.is_some() {
+        limits.groups.leave_removal_to_a_child().map_err(|error| {
+            LaunchError::new("cannot fork who removes the control groups", error)
+        })?;
+    }
     leave_host(host_proc.as_fd(), &who, options)?;
 
     let view = View::new(options, &caller, &host_command)?;

@@ -134,6 +134,12 @@ impl Group {
         write(self.directory.as_fd(), file, text)
     }
 
+    /// The directory that it is removed from.
+    #[must_use]
+    pub fn parent(&self) -> BorrowedFd<'_> {
+        self.parent.as_fd()
+    }
+
     /// Removes the group.
     ///
     /// # Errors
