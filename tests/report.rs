@@ -14,7 +14,7 @@ use serde_json::Value;
 use harness::case::{run_cage_trace, start_cage_trace};
 use harness::reported::{everywhere, groups_of, outer, reported, script};
 use harness::scratch::{Scratch, User, running_as_root};
-use harness::skip;
+use harness::{skip, skip_for_kernel};
 
 #[test]
 fn the_report_tells_of_every_end() {
@@ -210,7 +210,7 @@ fn what_a_killed_supervisor_leaves_is_removed_by_the_next() {
     });
     let supervisor = u64::try_from(run.pid().as_raw()).unwrap();
     if groups_of(supervisor).is_empty() {
-        return skip("what_a_killed_supervisor_leaves", "control groups");
+        return skip_for_kernel("what_a_killed_supervisor_leaves", "control groups");
     }
     run.signal(Signal::SIGKILL);
     run.finish();

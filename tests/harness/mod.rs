@@ -41,6 +41,12 @@ pub(crate) fn skip(name: &str, what: &str) {
     );
 }
 
+/// Reports that `name` cannot run here because the kernel or how it was booted lacks `what`, which no package brings:
+/// visible, and no failure.
+pub(crate) fn skip_for_kernel(name: &str, what: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED {name}: this machine has no {what}");
+}
+
 /// Finds a program on [`PLAIN_PATH`], or takes an absolute path as it is.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     if name.starts_with('/') {
