@@ -218,3 +218,37 @@ fn a_published_port_leads_to_a_server_inside() {
         );
     });
 }
+
+/// On many systems /etc/resolv.conf leads into /run, which a run does not see.
+#[test]
+fn the_hosts_resolver_is_shown_with_its_network() {
+    if !harness::scratch::running_as_root() {
+        return harness::skip("the_hosts_resolver_is_shown_with_its_network", "root");
+    }
+    let scratch = Scratch::new(User::Own);
+    let program = Installed::get().cage_trace();
+    let script = format!(
+        "cp -a /etc etc && mkdir run && echo 'nameserver 192.0.2.1' >run/resolv.conf &&
+        ln -sf ../run/resolv.conf etc/resolv.conf && mount --bind etc /etc && mount --bind run /run &&
+        for net in none host; do {} -q --net=$net -- sh -c 'cat /etc/resolv.conf 2>/dev/null || echo nothing; ls /run'; done",
+        program.display()
+    );
+    let output = harness::case::run_native(
+        &[
+            "unshare",
+            "-m",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &script,
+        ],
+        &scratch,
+    );
+    assert_eq!(
+        output.stdout_text(),
+        "nothing\nnameserver 192.0.2.1\nresolv.conf\n",
+        "{}",
+        output.stderr_text()
+    );
+}

@@ -169,6 +169,9 @@ impl View {
             if let Some(cwd) = &caller.cwd {
                 view.show_unless_root_of_private(cwd);
             }
+            if options.net == Net::Host {
+                view.show_resolver(&mut links);
+            }
             for file in &command.files {
                 view.show_command(file);
             }
@@ -311,6 +314,17 @@ impl View {
             Some((_, Cover::Private { .. })) => true,
             Some((_, Cover::Mounted(filesystem))) => filesystem.is_own(),
             _ => false,
+        }
+    }
+
+    /// What names servers on the host's network: on many systems a link to a file in /run.
+    fn show_resolver(&mut self, links: &mut Vec<(PathBuf, PathBuf)>) {
+        if let Ok(file) = trace_path(Path::new("/etc/resolv.conf"), links)
+            && file.is_file()
+            && self.hidden(&file)
+        {
+            self.covers
+                .insert(file.clone(), Cover::read_only(file, false));
         }
     }
 
