@@ -186,3 +186,40 @@ impl CageTable {
         self.cages.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cage::{FdTable, FileKind, OpenFile};
+
+    fn thread(table: &mut CageTable, tid: i32) -> Arc<Thread> {
+        let cage = Arc::new(Cage::new(table.next_id(), None, Tid(tid), None, 64));
+        let root = std::fs::File::open("/").unwrap().into();
+        let cwd = Arc::new(OpenFile::kept(FileKind::Place, b"/".to_vec(), root));
+        let fs = Arc::new(FsContext::new(cwd, 0));
+        let thread = Thread::new(Tid(tid), cage, Files::new(FdTable::default()), fs);
+        let thread = Arc::new(thread);
+        table.insert(Arc::clone(&thread));
+        thread
+    }
+
+    #[test]
+    fn a_child_counts_from_its_permission_on() {
+        let mut table = CageTable::default();
+        let (one, other) = (thread(&mut table, 1), thread(&mut table, 2));
+        assert!(table.may_bear(&one, 3));
+        assert!(!table.may_bear(&other, 3), "the last place is taken");
+        // The first one's call was made again.
+        assert!(table.may_bear(&one, 3));
+        let shared = Sharing {
+            thread: true,
+            ..Sharing::default()
+        };
+        table.child(&one, Tid(3), shared, None);
+        assert!(!table.may_bear(&one, 3) && table.may_bear(&one, 4));
+        table.remove(Tid(1));
+        table.remove(Tid(3));
+        assert!(table.may_bear(&other, 2), "those that ended make room");
+        assert_eq!(table.refused(), 2);
+    }
+}

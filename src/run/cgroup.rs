@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -280,6 +280,13 @@ impl Groups {
                 ("memory.oom.group", "", "1"),
             ],
         )
+    }
+
+    /// A descriptor that is readable once the run is out of memory. Version 1 kills a process then, of which the program may
+    /// make what it likes; version 2 kills all, and needs no bell.
+    pub(super) fn out_of_memory_bell(&self) -> Option<OwnedFd> {
+        let placed = self.of(Need::Memory).filter(|placed| !placed.unified)?;
+        placed.group.bell("memory.oom_control").ok()
     }
 
     /// Bounds the number of processes and threads.

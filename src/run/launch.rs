@@ -200,7 +200,7 @@ pub(super) fn launch(
     let who = Who::new(&options.identity, caller.root, host_proc.as_fd())?;
     let environment = command::environment(&options.environment, &who.environment);
     let opened = filesystem::open_devices(&options.entries, caller.root)?;
-    if who.uids.becomes.is_some() {
+    if who.uids.becomes.is_some() || who.gids.becomes.is_some() {
         limits.groups.leave_removal_to_a_child().map_err(|error| {
             LaunchError::new("cannot fork who removes the control groups", error)
         })?;

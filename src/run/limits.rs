@@ -2,6 +2,8 @@
 //!
 //! Decided before anything of the run exists, so that what cannot be had in full is said, or refused, before it starts.
 
+use std::os::fd::OwnedFd;
+
 use super::cgroup::{Groups, Need};
 use super::options::{Limits, Options, Rlimit};
 use crate::sys::descriptor;
@@ -27,6 +29,8 @@ pub(super) struct Enforced {
 pub(super) struct Enforcement {
     pub(super) limits: Limits,
     pub(super) groups: Groups,
+    /// Readable once the kernel finds no memory for the run.
+    pub(super) out_of_memory: Option<OwnedFd>,
     pub(super) enforced: Vec<Enforced>,
     /// What was asked for and cannot be had in full, a sentence each.
     pub(super) degraded: Vec<String>,
@@ -58,6 +62,7 @@ impl Enforcement {
         .collect();
         let mut prepared = Self {
             groups: Groups::make(&needs),
+            out_of_memory: None,
             limits,
             enforced: Vec::new(),
             degraded: Vec::new(),
@@ -78,6 +83,9 @@ impl Enforcement {
         if let Some(bytes) = self.limits.memory {
             let by = self.who(Need::Memory, |groups| groups.limit_memory(bytes));
             self.note("memory", bytes as f64, by.unwrap_or(SUPERVISOR));
+            if by.is_some() {
+                self.out_of_memory = self.groups.out_of_memory_bell();
+            }
             if by.is_none() {
                 self.degraded.push(format!(
                     "--memory {bytes}: no memory cgroup can be had, so the supervisor looks every few milliseconds, and does \

@@ -150,7 +150,8 @@ pub(super) fn serve(
         (None, None) => End::of_program(ending.first),
     };
     if bounds.groups.oom_kills() > 0 && matches!(end.reason, Reason::Exit | Reason::Signal) {
-        end.reason = Reason::Oom;
+        // It may have come to an end of its own meanwhile, which is not the one that it would have come to.
+        end = End::ended_by(Verdict::Memory);
     }
     let limit = match end.reason {
         Reason::Timeout => "--timeout",

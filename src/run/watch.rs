@@ -179,22 +179,27 @@ impl Watcher {
             };
             // Rounded up: a limit is never found not quite reached, over and over.
             let millis = u16::try_from(rest.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
-            let mut ears = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
-            ears.extend(
-                self.parent
-                    .as_ref()
-                    .map(|parent| PollFd::new(parent.as_fd(), PollFlags::POLLIN)),
-            );
+            let listen = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut ears = vec![(None, listen(self.bell.as_fd()))];
+            let more = [
+                (Verdict::Memory, &self.limits.out_of_memory),
+                (Verdict::Parent, &self.parent),
+            ];
+            for (verdict, fd) in more {
+                ears.extend(fd.as_ref().map(|fd| (Some(verdict), listen(fd.as_fd()))));
+            }
+            let mut fds: Vec<PollFd<'_>> = ears.iter().map(|(_, fd)| fd.clone()).collect();
             // A signal cannot interrupt it, all are blocked; any other failure makes the next look come early.
-            let _ = poll(&mut ears, PollTimeout::from(millis));
-            let heard: Vec<bool> = ears
+            let _ = poll(&mut fds, PollTimeout::from(millis));
+            let mut heard = ears
                 .iter()
-                .map(|ear| ear.revents().is_some_and(|events| !events.is_empty()))
-                .collect();
-            match heard.as_slice() {
-                [true, ..] => return,
-                [_, true] => return self.end_run(Verdict::Parent),
-                _ => {}
+                .zip(&fds)
+                .filter(|(_, fd)| fd.revents().is_some_and(|events| !events.is_empty()))
+                .map(|((verdict, _), _)| *verdict);
+            match heard.next() {
+                Some(Some(verdict)) => return self.end_run(verdict),
+                Some(None) => return,
+                None => {}
             }
         }
     }

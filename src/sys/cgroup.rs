@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::dir::Dir;
@@ -138,6 +138,21 @@ impl Group {
     #[must_use]
     pub fn parent(&self) -> BorrowedFd<'_> {
         self.parent.as_fd()
+    }
+
+    /// Has the kernel ring when one of the group's files changes, which version 1 does for a few; also when the group is
+    /// removed.
+    ///
+    /// # Errors
+    /// Where the kernel does not ring for this file.
+    pub fn bell(&self, file: &str) -> io::Result<OwnedFd> {
+        let errno = |errno: crate::abi::Errno| io::Error::from_raw_os_error(errno.into_raw());
+        let bell = super::event::eventfd(0, 0).map_err(errno)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&self.directory, file, flags, Mode::empty())?;
+        let ask = format!("{} {}", bell.as_raw_fd(), file.as_raw_fd());
+        self.write("cgroup.event_control", &ask)?;
+        Ok(bell)
     }
 
     /// Removes the group.
