@@ -373,7 +373,7 @@ fn what_is_hidden_is_empty_and_cannot_be_read() {
            "$CT" -q --bind d --hide "$S/d/*.key" -- sh -c 'chmod 644 d/a.key 2>/dev/null || echo kept; (echo x >d/a.key) 2>/dev/null || echo kept; rm -f d/a.key 2>/dev/null || echo kept; mv d/a.key d/z 2>/dev/null || echo kept'; cat d/a.key"#,
         &format!(
             "{0}{0}direct\n1\nkept\nkept\nkept\nkept\n1\n",
-            "a.key hidden\n2\nsub/c.key hidden\nsub/deep/x hidden\n.git/config hidden\n2\nregular empty file 0\ndirectory 0\n.git\na.key\nb.txt\nlink\np\nsub\n"
+            "a.key hidden\n2\nsub/c.key hidden\nsub/deep/x hidden\n.git/config hidden\n2\nregular empty file 0\ndirectory 555\n.git\na.key\nb.txt\nlink\np\nsub\n"
         ),
     );
 }
@@ -388,6 +388,14 @@ fn patterns_begin_at_the_home_and_hold_for_binds_elsewhere() {
            "$CT" -q --hide /etc/passwd --hide /dev/full --hide /usr/share -- sh -c 'cat /etc/passwd 2>/dev/null || echo hidden; (echo >/dev/full) 2>/dev/null || echo hidden; ls -A /usr/share 2>/dev/null; cat /etc/group >/dev/null && echo shown'
            "$CT" -q --hide '/no/such/*' --hide /etc/nothing -- echo runs"#,
         "hidden\n2\nhidden\n2\n1\nhidden\nhidden\nhidden\nshown\nruns\n",
+    );
+    // In every layer of an overlay too, by its name inside and by the host's.
+    check(
+        r#"mkdir -p low1/x low2; echo 1 >low1/a; echo 2 >low2/b; echo 3 >low1/x/c; echo 4 >low2/d; chmod 400 low1/a
+           "$CT" -q --mount "overlay:none:/mnt/o:lowerdir=$S/low1,lowerdir=$S/low2" --hide /mnt/o/a --hide "$S/low2/b" --hide '/mnt/*/x' -- sh -c '
+               for f in a b x/c d; do cat /mnt/o/$f 2>/dev/null || echo hidden; done; ls /mnt/o'
+           "$CT" -q --ro-bind low2:/cage-trace-new/d --hide /cage-trace-new/d/b --hide '/cage-trace-new/*/d' -- sh -c 'cat /cage-trace-new/d/b 2>/dev/null || echo hidden; cat /cage-trace-new/d/d 2>/dev/null || echo hidden'"#,
+        "hidden\nhidden\nhidden\n4\na\nb\nd\nx\nhidden\nhidden\n",
     );
     // What cannot be listed might still be opened by name.
     check_as(
@@ -504,7 +512,7 @@ END
 #[test]
 fn the_whole_of_sys_is_the_runs_own_and_read_only() {
     check(
-        r#""$CT" -q -- ls /sys/class 2>/dev/null; "$CT" -q --sysfs -- sh -c 'ls -d /sys/class/mem /sys/kernel; ls /sys/class/net; ls -A /sys/firmware /sys/fs/cgroup /sys/kernel/security 2>/dev/null | grep -v :
+        r#""$CT" -q -- ls /sys/class 2>/dev/null; "$CT" -q --sysfs -- sh -c 'ls -d /sys/class/mem /sys/kernel; ls /sys/class/net; ls -A /sys/firmware /sys/fs/cgroup /sys/kernel/security 2>/dev/null | grep -v -e : -e "^$"
                (echo 1 >/sys/kernel/profiling) 2>/dev/null || echo kept; cat /sys/devices/system/cpu/online >/dev/null && echo read'
            "$CT" -q --mount sysfs:none:/sys -- ls -d /sys/class/mem"#,
         "/sys/class/mem\n/sys/kernel\nlo\nkept\nread\n/sys/class/mem\n",
@@ -515,7 +523,7 @@ fn the_whole_of_sys_is_the_runs_own_and_read_only() {
 fn where_the_kernel_refuses_a_new_sys_the_hosts_shows_without_its_network() {
     check_as_root(
         "where_the_kernel_refuses_a_new_sys_the_hosts_shows_without_its_network",
-        r#"unshare -m sh -c 'mount -t tmpfs none /sys/kernel && "$CT" -q --sysfs -- sh -c "ls -d /sys/class/mem; ls -A /sys/class/net /sys/devices/virtual/net 2>/dev/null | grep -v :; ls -A /sys/fs/cgroup 2>/dev/null; (echo x >/sys/kernel/x) 2>/dev/null || echo kept"'"#,
+        r#"unshare -m sh -c 'mount -t tmpfs none /sys/kernel && "$CT" -q --sysfs -- sh -c "ls -d /sys/class/mem; ls -A /sys/class/net /sys/devices/virtual/net 2>/dev/null | grep -v -e : -e "^\$"; ls -A /sys/fs/cgroup 2>/dev/null; (echo x >/sys/kernel/x) 2>/dev/null || echo kept"'"#,
         "/sys/class/mem\nkept\n",
     );
 }

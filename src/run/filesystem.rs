@@ -135,10 +135,10 @@ impl Filesystem {
         Ok(place)
     }
 
-    /// The directories of the host that show in it.
+    /// The directories of the host that show in it, the highest first.
     pub(super) fn layers(&self) -> impl Iterator<Item = &Path> {
         let upper = self.kept.iter().map(|(upper, _)| upper);
-        self.lower.iter().chain(upper).map(PathBuf::as_path)
+        upper.chain(&self.lower).map(PathBuf::as_path)
     }
 
     /// Whether nothing outside keeps what is written to it, so that mount points can be made in it.

@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::devices;
+use super::entries;
 use super::launch::LaunchError;
 use super::view::{Caller, Cover, View};
 
@@ -190,8 +191,10 @@ impl Search<'_> {
             Some(_) => return Some(true),
             None => {}
         }
-        if let Some(origin) = self.view.origin(place) {
-            return fs::symlink_metadata(origin).ok().map(|meta| meta.is_dir());
+        let origins = self.view.origins(place);
+        let kind = |origin: &PathBuf| Some(fs::symlink_metadata(origin).ok()?.is_dir());
+        if let Some(directory) = origins.iter().find_map(kind) {
+            return Some(directory);
         }
         let below = self
             .view
@@ -207,9 +210,16 @@ impl Search<'_> {
     /// The names in `place`.
     fn list(&self, place: &Path) -> io::Result<BTreeSet<OsString>> {
         let mut names = BTreeSet::new();
-        if let Some(origin) = self.view.origin(place) {
-            for entry in fs::read_dir(origin)? {
-                names.insert(entry?.file_name());
+        for origin in self.view.origins(place) {
+            match fs::read_dir(origin) {
+                Ok(entries) => {
+                    for entry in entries {
+                        names.insert(entry?.file_name());
+                    }
+                }
+                // Not every layer has it.
+                Err(error) if entries::is_missing(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         for cover in self.view.covers.keys() {
@@ -233,7 +243,6 @@ impl Search<'_> {
             Some(names) => names,
             None => match self.list(place) {
                 Ok(names) => names.into_iter().collect(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return,
                 // What is in it cannot be told, but a program that knows a name might open it.
                 Err(_) => {
                     self.found.insert(place.to_owned());
@@ -336,7 +345,11 @@ impl View {
         let directory = match self.covers.get(&place) {
             Some(Cover::Host(shown)) => shown.directory,
             Some(_) => true,
-            None => self.origin(&place).is_some_and(|origin| origin.is_dir()),
+            None => {
+                let origins = self.origins(&place);
+                let kind = origins.iter().find_map(|origin| fs::metadata(origin).ok());
+                kind.is_some_and(|meta| meta.is_dir())
+            }
         };
         self.covers
             .retain(|other, _| *other == place || !other.starts_with(&place));
@@ -350,21 +363,24 @@ impl Search<'_> {
     fn walk_elsewhere(&mut self) {
         let view = self.view;
         for (place, cover) in &view.covers {
-            let Cover::Host(shown) = cover else { continue };
-            if shown.source == *place || !shown.directory {
-                continue;
-            }
-            let mut positions = self.pattern.start();
-            let mut whole = false;
-            for part in shown.source.components() {
-                if let Component::Normal(name) = part {
-                    positions = self.pattern.step(&positions, name.as_bytes());
-                    whole |= self.pattern.accepts(&positions);
+            let sources: Vec<&Path> = match cover {
+                Cover::Host(shown) if shown.directory => vec![&shown.source],
+                Cover::Mounted(filesystem) => filesystem.layers().collect(),
+                _ => continue,
+            };
+            for source in sources.into_iter().filter(|source| source != place) {
+                let mut positions = self.pattern.start();
+                let mut whole = false;
+                for part in source.components() {
+                    if let Component::Normal(name) = part {
+                        positions = self.pattern.step(&positions, name.as_bytes());
+                        whole |= self.pattern.accepts(&positions);
+                    }
                 }
-            }
-            // Who hides a directory and binds it elsewhere wants it there.
-            if !whole && !positions.is_empty() {
-                self.walk(place, &positions);
+                // Who hides a directory and binds it elsewhere wants it there.
+                if !whole && !positions.is_empty() {
+                    self.walk(place, &positions);
+                }
             }
         }
     }

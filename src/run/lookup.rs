@@ -47,12 +47,23 @@ pub(super) fn trace_path(path: &Path, links: &mut Vec<(PathBuf, PathBuf)>) -> io
 }
 
 impl View {
-    /// What the host has of what shows at `place`.
+    /// What the host has of what shows at `place`, if it has all of it.
     pub(super) fn origin(&self, place: &Path) -> Option<PathBuf> {
         match self.nearest(place) {
             None => Some(place.to_owned()),
             Some((root, Cover::Host(shown))) => below(&shown.source, root, place),
             _ => None,
+        }
+    }
+
+    /// Every file or directory of the host that may show at `place`: in an overlay there are several, the highest first.
+    pub(super) fn origins(&self, place: &Path) -> Vec<PathBuf> {
+        match self.nearest(place) {
+            Some((root, Cover::Mounted(filesystem))) => filesystem
+                .layers()
+                .filter_map(|layer| below(layer, root, place))
+                .collect(),
+            _ => self.origin(place).into_iter().collect(),
         }
     }
 
@@ -123,7 +134,10 @@ impl View {
         match self.covers.get(place) {
             Some(Cover::Link { target }) => Some(target.clone()),
             Some(_) => None,
-            None => fs::read_link(self.origin(place)?).ok(),
+            None => {
+                let mut origins = self.origins(place).into_iter();
+                origins.find_map(|origin| fs::read_link(origin).ok())
+            }
         }
     }
 }

@@ -118,7 +118,7 @@ impl World {
         let setup = |error| failed("fill the run's own tmpfs for", slash)(error);
         make_directory(base.as_fd(), Path::new("root"), 0o755).map_err(setup)?;
         make_directory(base.as_fd(), Path::new("frame"), 0o755).map_err(setup)?;
-        make_directory(base.as_fd(), Path::new("nothing"), 0o000).map_err(setup)?;
+        make_directory(base.as_fd(), Path::new("nothing"), 0o555).map_err(setup)?;
         make_file(base.as_fd(), Path::new("empty"), 0o000).map_err(setup)?;
         // What shows of the host is copied before the base lies over it.
         let shown = match view.covers.get(slash) {
@@ -287,6 +287,10 @@ impl World {
     }
 
     fn make_mount_point(directory: BorrowedFd<'_>, place: &Path, cover: &Cover) -> io::Result<()> {
+        let there = mount::resolve(directory, place, Walk::Canonical).is_ok();
+        if there && !matches!(cover, Cover::Link { .. }) {
+            return Ok(());
+        }
         let file = match cover {
             Cover::Host(Shown { directory, .. }) | Cover::Mask { directory } => !directory,
             Cover::Link { .. } => true,
