@@ -22,7 +22,6 @@ use crate::dispatch::Way;
 use crate::posix::row::lets_through;
 use crate::posix::table;
 use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
-use crate::sys::usage::Used;
 use crate::sys::{memory, notify, privilege, signal};
 use tracee::{Phase, Tracee};
 
@@ -37,43 +36,17 @@ impl Handover {
 const ERESTARTSYS: i64 = 512;
 const ERESTARTNOINTR: i64 = 513;
 
-/// What the kernel has to report at a moment, each thread once. The kernel looks through the threads in one order, and
-/// begins anew each time: served one by one, those at the end would never come to their turn beside busy ones.
-#[derive(Debug, Default)]
-struct Round {
-    reports: Vec<Report>,
-    none_left: bool,
-}
+/// How many stops are taken in one round, at most; the rest is left to the next one, for the messages' sake.
+const ROUND: usize = 64;
 
-#[derive(Debug)]
-enum Report {
-    Stopped(Stopped, Event),
-    Ended(i32, i32, Used),
-}
-
-impl Round {
-    /// More than this is left to the next round, for the messages' sake.
-    const LONGEST: usize = 64;
-
-    fn gather(weigh: bool) -> Self {
-        let mut round = Self::default();
-        while round.reports.len() < Self::LONGEST {
-            match ptrace::wait_any(weigh) {
-                Waited::Stopped(stopped, event) => {
-                    round.reports.push(Report::Stopped(stopped, event));
-                }
-                Waited::Ended(tid, status, used) => {
-                    round.reports.push(Report::Ended(tid, status, used));
-                }
-                Waited::Nothing => break,
-                Waited::NoneLeft => {
-                    round.none_left = true;
-                    break;
-                }
-            }
-        }
-        round
-    }
+/// What a round was ended by.
+enum Gathered {
+    /// These stops, each thread once.
+    Stops(Vec<(Stopped, Event)>),
+    /// Nothing at the moment.
+    Nothing,
+    /// There is nobody left to report.
+    NoneLeft,
 }
 
 /// How a run ended.
@@ -100,8 +73,6 @@ pub struct Tracer {
     ending: Ending,
     init_gone: bool,
     stops: u64,
-    /// Ends of the present round that are not served yet: the kernel has forgotten those threads, the cage table has not.
-    unburied: usize,
 }
 
 impl Tracer {
@@ -153,7 +124,6 @@ impl Tracer {
             },
             init_gone: false,
             stops: 0,
-            unburied: 0,
         })
     }
 
@@ -166,36 +136,26 @@ impl Tracer {
                 while let Some(message) = self.platform.next_for_tracer() {
                     self.heed(message);
                 }
-                let round = Round::gather(weigh);
-                if round.reports.is_empty() {
-                    if round.none_left {
-                        return self.ending;
+                let stops = match self.gather(weigh) {
+                    Gathered::Stops(stops) => stops,
+                    Gathered::Nothing => {
+                        self.drop_orphans();
+                        break;
                     }
-                    self.drop_orphans();
-                    break;
-                }
-                let ends = |report: &&Report| matches!(report, Report::Ended(..));
-                self.unburied = round.reports.iter().filter(ends).count();
-                for (place, report) in round.reports.into_iter().enumerate() {
-                    match report {
-                        Report::Stopped(stopped, event) => {
-                            let tid = stopped.tid();
-                            if place > 0 && self.is_leader_of_others(tid) && stopped.is_over() {
-                                continue;
-                            }
-                            if let Event::GroupStop = event
-                                && tid == self.first
-                            {
-                                on_signal(libc::SIGSTOP);
-                            }
-                            if let Err(error) = self.on_stop(stopped, event) {
-                                self.failed(tid, error);
-                            }
-                        }
-                        Report::Ended(tid, status, used) => {
-                            self.on_end(tid, status, used);
-                            self.unburied -= 1;
-                        }
+                    Gathered::NoneLeft => return self.ending,
+                };
+                for (place, (stopped, event)) in stops.into_iter().enumerate() {
+                    let tid = stopped.tid();
+                    if place > 0 && self.is_leader_of_others(tid) && stopped.is_over() {
+                        continue;
+                    }
+                    if let Event::GroupStop = event
+                        && tid == self.first
+                    {
+                        on_signal(libc::SIGSTOP);
+                    }
+                    if let Err(error) = self.on_stop(stopped, event) {
+                        self.failed(tid, error);
                     }
                 }
             }
@@ -206,6 +166,40 @@ impl Tracer {
                 libc::SIGCHLD | libc::SIGURG => {}
                 other => on_signal(other),
             }
+        }
+    }
+
+    /// Takes what the kernel has to report at a moment, each thread once. It looks through the threads in one order, and
+    /// begins anew each time: served one by one, those at the end would never come to their turn beside busy ones. An
+    /// end is served at once: its parent hears of it by now, and finds nothing of what the dead held.
+    fn gather(&mut self, weigh: bool) -> Gathered {
+        let mut stops: Vec<(Stopped, Event)> = Vec::new();
+        let mut some = false;
+        while stops.len() < ROUND {
+            match ptrace::wait_any(weigh) {
+                Waited::Stopped(stopped, event) => stops.push((stopped, event)),
+                Waited::Ended(tid, status, used) => {
+                    some = true;
+                    stops.retain(|(stopped, _)| stopped.tid() != tid);
+                    // A child that died before its maker's event was served: it is entered first, to be taken out again.
+                    let of_maker = |(_, event): &(Stopped, Event)| matches!(event, Event::NewChild(child) if *child == tid);
+                    if let Some(place) = stops.iter().position(of_maker) {
+                        let (stopped, event) = stops.remove(place);
+                        let maker = stopped.tid();
+                        if let Err(error) = self.on_stop(stopped, event) {
+                            self.failed(maker, error);
+                        }
+                    }
+                    self.on_end(tid, status, used);
+                }
+                Waited::NoneLeft if stops.is_empty() && !some => return Gathered::NoneLeft,
+                Waited::Nothing | Waited::NoneLeft => break,
+            }
+        }
+        if stops.is_empty() && !some {
+            Gathered::Nothing
+        } else {
+            Gathered::Stops(stops)
         }
     }
 
