@@ -10,6 +10,7 @@ use nix::unistd::symlinkat;
 use super::launch::LaunchError;
 use super::world::{SOURCE, World, failed, make_directory, make_file};
 use crate::sys::mount::{self, Walk, attr};
+use crate::sys::terminal;
 
 /// Device nodes of the minimal `/dev`.
 pub(super) const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -39,7 +40,11 @@ impl World {
         Self::read_only(mount::clone_tree(base, own, false)?)
     }
 
-    pub(super) fn attach_devices(&self, host: &OwnedFd, place: &Path) -> Result<(), LaunchError> {
+    pub(super) fn attach_devices(
+        &mut self,
+        host: &OwnedFd,
+        place: &Path,
+    ) -> Result<(), LaunchError> {
         for node in NODES {
             let node = place.join(node);
             let Ok(target) = mount::resolve(self.root.as_fd(), &node, Walk::Canonical) else {
@@ -52,11 +57,27 @@ impl World {
                 .map_err(failed("bring in", &node))?;
         }
         let pts = place.join("pts");
-        let options: [(&CStr, &CStr); 3] = [SOURCE, (c"ptmxmode", c"0666"), (c"mode", c"0620")];
-        let terminals = mount::new_filesystem(c"devpts", &options, attr::NOSUID)
-            .map_err(failed("mount a devpts on", &pts))?;
+        let terminals = Self::new_terminals().map_err(failed("mount a devpts on", &pts))?;
         let target = mount::resolve(self.root.as_fd(), &pts, Walk::Canonical)
             .map_err(failed("find", &pts))?;
-        mount::attach(terminals.as_fd(), target.as_fd()).map_err(failed("mount a devpts on", &pts))
+        mount::attach(terminals.as_fd(), target.as_fd())
+            .map_err(failed("mount a devpts on", &pts))?;
+        self.terminals = Some(terminals);
+        Ok(())
+    }
+
+    fn new_terminals() -> io::Result<OwnedFd> {
+        let options: [(&CStr, &CStr); 3] = [SOURCE, (c"ptmxmode", c"0666"), (c"mode", c"0620")];
+        mount::new_filesystem(c"devpts", &options, attr::NOSUID)
+    }
+
+    /// Makes a pseudo-terminal for the run, of its own devpts; of one that is mounted nowhere where it has none, or one
+    /// that a flag made such that nobody may. Gives its master and its slave.
+    pub(super) fn open_terminal(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let own = self.terminals.as_ref();
+        match own.map(|terminals| terminal::open_pair(terminals.as_fd())) {
+            Some(Ok(pair)) => Ok(pair),
+            _ => terminal::open_pair(Self::new_terminals()?.as_fd()),
+        }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn flag(mount: &Mount) -> String {
 /// A file system to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filesystem {
-    kind: String,
+    pub(super) kind: String,
     flag: String,
     settings: Vec<Setting>,
     pub(super) read_only: bool,

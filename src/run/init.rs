@@ -13,6 +13,7 @@ use nix::unistd::{Pid, chdir, getcwd, setpgid};
 use super::command::{HostCommand, Resolved};
 use super::launch::LaunchError;
 use super::options::Rlimit;
+use super::pty::Pty;
 use super::streams::Streams;
 use super::world::World;
 use crate::abi::layout;
@@ -100,6 +101,8 @@ pub(super) struct Setup<'a> {
     pub(super) program: &'a Channel,
     /// The supervisor's ends of both, which its children must not hold open.
     pub(super) foreign: [RawFd; 2],
+    /// The terminal of the run's own, if it gets one.
+    pub(super) pty: Option<&'a Pty>,
 }
 
 fn give_up(channel: &Channel, what: &str, error: &io::Error) -> ! {
@@ -136,6 +139,12 @@ pub(super) fn run(setup: &Setup<'_>) -> ! {
     match channel.receive() {
         Ok((message, _)) if Message::decode(&message) == Some(Message::Ready) => {}
         _ => process::exit_now(125),
+    }
+    if let Some(pty) = setup.pty {
+        or_give_up(
+            "cannot give the run a session with its terminal",
+            pty.lead_session(),
+        );
     }
     let child = match process::fork(|| become_program(setup)) {
         Ok(child) => child,
@@ -189,6 +198,11 @@ fn become_program(setup: &Setup<'_>) -> ! {
     let fail = |what: &str, error: io::Error| -> ! { give_up(channel, what, &error) };
     if let Err(error) = setpgid(Pid::from_raw(0), Pid::from_raw(0)) {
         fail("cannot give the program a process group", error.into());
+    }
+    if let Some(pty) = setup.pty
+        && let Err(error) = pty.take()
+    {
+        fail("cannot give the program its terminal", error);
     }
     let dropped = setup.privileges.apply();
     if let Err(error) = dropped.and_then(|()| privilege::set_no_new_privs()) {

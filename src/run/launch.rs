@@ -18,6 +18,7 @@ use super::identity::Who;
 use super::init::{self, Message, Setup};
 use super::limits::Enforcement;
 use super::options::{Net, Options};
+use super::pty::Pty;
 use super::streams::Streams;
 use super::terminal::Terminal;
 use super::view::{Caller, View};
@@ -108,8 +109,10 @@ pub struct Launched {
     pub host_root: bool,
     /// Which ids there are inside, and what the program may do with them.
     pub credentials: Credentials,
-    /// The terminal, where the supervisor had it in its foreground; it is lent by [`Launched::release`].
+    /// The terminal, where the supervisor had it in its foreground; to be lent before [`Launched::release`].
     pub terminal: Option<Terminal>,
+    /// The terminal of the run's own, if it gets one; then none is lent.
+    pub(super) pty: Option<Pty>,
     run: Run,
     failure: FailurePage,
     init_channel: Channel,
@@ -119,11 +122,6 @@ pub struct Launched {
 impl Launched {
     /// Lets the program go on, once it is attached to.
     pub fn release(&mut self) -> Result<(), LaunchError> {
-        if let Some(terminal) = &mut self.terminal {
-            terminal
-                .lend()
-                .map_err(|error| LaunchError::new("cannot give the program the terminal", error))?;
-        }
         let Some(channel) = self.program_channel.take() else {
             return Ok(());
         };
@@ -195,7 +193,7 @@ pub(super) fn launch(
         LaunchError::new("cannot open /proc", error.into()).mend("mount a proc file system there")
     })?;
     let caller = caller();
-    let terminal = Terminal::open();
+    let mut terminal = Terminal::open();
     let host_command = HostCommand::find(name, caller.cwd.as_deref());
     let who = Who::new(&options.identity, caller.root, host_proc.as_fd())?;
     let environment = command::environment(&options.environment, &who.environment);
@@ -217,6 +215,13 @@ pub(super) fn launch(
         None => error,
     })?;
     drop(opened);
+    let pty = Pty::open(options, &world).map_err(|error| {
+        LaunchError::new("cannot make a pseudo-terminal", error)
+            .mend("--no-pty lends the run the caller's own")
+    })?;
+    if pty.is_some() {
+        terminal = None;
+    }
 
     let pipe = |error| LaunchError::new("cannot make a socket pair", error);
     let (init_channel, init_end) = Channel::pair().map_err(pipe)?;
@@ -242,6 +247,7 @@ pub(super) fn launch(
             init_channel.as_fd().as_raw_fd(),
             program_channel.as_fd().as_raw_fd(),
         ],
+        pty: pty.as_ref(),
     };
     let init = namespace::fork_init(|| init::run(&setup))
         .map_err(|error| LaunchError::new("cannot make a pid namespace", error))?;
@@ -260,7 +266,6 @@ pub(super) fn launch(
         .send(&Message::Ready.encode())
         .map_err(|error| LaunchError::new("cannot talk to the run's init", error))?;
     let (target, resolved, cwd) = expect_program(&program_channel, &init_channel)?;
-    let mut terminal = terminal;
     if let Some(terminal) = &mut terminal {
         terminal.set_group(target);
     }
@@ -285,6 +290,7 @@ pub(super) fn launch(
         host_root: caller.root,
         credentials: who.credentials(),
         terminal,
+        pty,
         failure,
         init_channel,
         program_channel: Some(program_channel),

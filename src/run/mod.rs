@@ -2,6 +2,7 @@
 
 mod cgroup;
 pub mod command;
+mod console;
 mod devices;
 pub mod doctor;
 mod entries;
@@ -18,7 +19,9 @@ mod lookup;
 mod masks;
 mod mountinfo;
 pub mod options;
+mod outer;
 mod points;
+mod pty;
 pub mod publish;
 pub mod report;
 mod serve;

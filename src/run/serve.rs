@@ -1,6 +1,6 @@
 //! The run from the program's release to the exit status.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
 
+use super::console::Console;
 use super::launch::Launched;
 use super::limits::Enforcement;
 use super::options::Options;
+use super::pty::Relay;
 use super::publish::Published;
 use super::report::{self, Report};
 use super::status::{End, Reason};
-use super::terminal::Terminal;
 use super::watch::{Verdict, Watch};
 use super::{FAILED, complain, invariants};
 use crate::abi::wait::Ended;
@@ -84,30 +85,38 @@ pub(super) fn serve(
     published.start().context("cannot relay connections")?;
     let watch = Watch::start(&platform, bounds, launched.init, caller)
         .context("cannot watch over the run's limits")?;
+    let mut console = match launched.pty.take() {
+        Some(pty) => Console::Own(Relay::start(pty).context("cannot relay the run's terminal")?),
+        None => Console::Lent(launched.terminal.take()),
+    };
+    if let Console::Lent(Some(terminal)) = &mut console {
+        terminal
+            .lend()
+            .context("cannot give the program the terminal")?;
+    }
     launched.release()?;
-    let mut terminal = launched.terminal.take();
     let group = launched.target;
     let ending = tracer.serve(|number| match number {
         // The program was stopped: where it had the terminal, the shell gets it back, and this job stops as a whole.
         libc::SIGSTOP => {
-            if let Some(terminal) = &mut terminal
-                && terminal.is_lent()
-            {
-                let _ = terminal.take_back();
-                signal::stop_self();
-                go_on(terminal, target.as_fd(), group);
+            if console.suspend() {
+                signal::stop_job();
+                console.resume();
+                signal::send_to_group_of(target.as_fd(), group, libc::SIGCONT);
             }
         }
-        libc::SIGCONT => match &mut terminal {
-            Some(terminal) => go_on(terminal, target.as_fd(), group),
-            None => signal::send_to_group_of(target.as_fd(), group, libc::SIGCONT),
-        },
+        libc::SIGCONT => {
+            console.resume();
+            signal::send_to_group_of(target.as_fd(), group, libc::SIGCONT);
+        }
+        // The kernel tells the run of the new window itself.
+        libc::SIGWINCH if console.resize() => {}
         number => {
             signal::send(target.as_fd(), number);
         }
     });
-    drop(terminal);
     let (verdict, polled_memory) = watch.map_or((None, 0), Watch::end);
+    console.finish();
     platform.dispatcher.end();
     if options.verbose > 0 && ending.killed > 0 {
         complain(&format!(
@@ -177,14 +186,6 @@ fn verdict_on(ending: Ending, verdict: Option<Verdict>, waits: bool) -> Option<V
         .first
         .is_some_and(|how| how != Ended::Killed(libc::SIGKILL as u8));
     verdict.filter(|_| waits || !by_itself)
-}
-
-/// The shell let this job go on: in the foreground where it gave us the terminal.
-fn go_on(terminal: &mut Terminal, leader: BorrowedFd<'_>, group: i32) {
-    if terminal.is_ours() {
-        let _ = terminal.lend();
-    }
-    signal::send_to_group_of(leader, group, libc::SIGCONT);
 }
 
 fn open_place(path: &[u8]) -> nix::Result<OwnedFd> {

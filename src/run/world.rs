@@ -37,6 +37,8 @@ pub(super) struct World {
     writable: HashSet<u64>,
     /// All covers' mounts.
     covers: HashSet<u64>,
+    /// The run's own devpts, where it has one.
+    pub(super) terminals: Option<OwnedFd>,
 }
 
 /// Where the mount points below an entry are made: in this directory of the run's own, or nowhere since the host has them.
@@ -160,6 +162,7 @@ impl World {
             private: HashSet::new(),
             writable: HashSet::new(),
             covers: HashSet::new(),
+            terminals: None,
         };
         let mut site = Site {
             host,
@@ -280,7 +283,15 @@ impl World {
         match cover {
             Cover::Devices => self.attach_devices(&site.host, place)?,
             Cover::Sys { own_network } => self.mask_sys(&site.host, place, *own_network)?,
-            Cover::Mounted(filesystem) if filesystem.read_only => site.sealed_later.push(mounted),
+            Cover::Mounted(filesystem) => {
+                if filesystem.kind == "devpts" && place == Path::new("/dev/pts") {
+                    let terminals = mounted.try_clone().map_err(failed("hold", place))?;
+                    self.terminals = Some(terminals);
+                }
+                if filesystem.read_only {
+                    site.sealed_later.push(mounted);
+                }
+            }
             _ => {}
         }
         Ok(Some(backing))

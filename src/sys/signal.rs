@@ -104,10 +104,29 @@ pub fn kill_thread(tid: i32) {
     sent(|| unsafe { libc::syscall(libc::SYS_tkill, tid, libc::SIGKILL) });
 }
 
-/// Stops this process until somebody sends it SIGCONT.
-pub fn stop_self() {
-    // SAFETY: the call takes a number.
-    unsafe { libc::raise(libc::SIGSTOP) };
+/// Stops this job, all processes of its group, as a typed ^Z does, and comes back when it is continued: at once where
+/// nobody is there to continue it, since the kernel then ignores this stop. The SIGCONT is taken.
+pub fn stop_job() {
+    let set = |number| {
+        let mut set = SigSet::empty();
+        if let Ok(signal) = Signal::try_from(number) {
+            set.add(signal);
+        }
+        set
+    };
+    let stop = set(libc::SIGTSTP);
+    // SAFETY: the call takes numbers; 0 is the caller's own group.
+    unsafe { libc::kill(0, libc::SIGTSTP) };
+    // It is blocked in every thread: it comes here and now, and the whole process stops. Neither call fails on Linux.
+    let _ = stop.thread_unblock();
+    let _ = stop.thread_block();
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let go_on = set(libc::SIGCONT);
+    // SAFETY: the set and the time are live; no information about the signal is asked for.
+    unsafe { libc::sigtimedwait(go_on.as_ref(), std::ptr::null_mut(), &raw const now) };
 }
 
 /// Sends a signal to the process group that the process behind `leader` leads; nothing where it is gone, since its
