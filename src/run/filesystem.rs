@@ -198,7 +198,13 @@ impl Filesystem {
         } else {
             0
         };
-        attr::NOSUID | attr::NODEV | noexec | read_only
+        // Terminals are devices, and a devpts holds no others.
+        let nodev = if self.kind == "devpts" {
+            0
+        } else {
+            attr::NODEV
+        };
+        attr::NOSUID | nodev | noexec | read_only
     }
 
     /// Names an overlay's layers by descriptors, which the settings refer to.
