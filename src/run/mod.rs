@@ -8,6 +8,7 @@ pub mod doctor;
 mod entries;
 mod filesystem;
 mod hide;
+mod hierarchy;
 mod id_maps;
 mod identity;
 mod init;
