@@ -135,17 +135,9 @@ fn a_published_port_leads_to_a_server_inside() {
     }
     everywhere(|scratch| {
         let port = free_port();
-        let publish = format!("--publish={port}:8080");
+        let publish = format!("--publish={port}:80");
         let run = start_cage_trace(
-            &[
-                "-q",
-                &publish,
-                "--",
-                "/usr/bin/python3",
-                "-c",
-                SERVER,
-                "8080",
-            ],
+            &["-q", &publish, "--", "/usr/bin/python3", "-c", SERVER, "80"],
             scratch,
         );
         assert!(run.wait_for("ready"));

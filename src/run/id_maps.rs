@@ -16,7 +16,11 @@ use crate::sys::process::{self, Channel};
 
 const WEAK_ROOT: &str = "root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP to be root inside; run as an ordinary user otherwise";
 
-fn write_proc(host_proc: BorrowedFd<'_>, name: &str, text: &str) -> Result<(), LaunchError> {
+pub(super) fn write_proc(
+    host_proc: BorrowedFd<'_>,
+    name: &str,
+    text: &str,
+) -> Result<(), LaunchError> {
     openat(
         host_proc,
         name,

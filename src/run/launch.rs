@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 
 use super::command::{self, HostCommand, Resolved};
 use super::filesystem;
-use super::id_maps::Maps;
+use super::id_maps::{Maps, write_proc};
 use super::identity::Who;
 use super::init::{self, Message, Setup};
 use super::limits::Enforcement;
@@ -362,10 +362,17 @@ fn leave_host(host_proc: BorrowedFd<'_>, who: &Who, options: &Options) -> Result
         LaunchError::new("cannot set the host name of the run", error).mend(RESTRICTED)
     })?;
     match options.net {
-        Net::None => namespace::loopback_up().map_err(|error| {
-            LaunchError::new("cannot bring up the loopback interface of the run", error)
-                .mend(RESTRICTED)
-        })?,
+        Net::None => {
+            namespace::loopback_up().map_err(|error| {
+                LaunchError::new("cannot bring up the loopback interface of the run", error)
+                    .mend(RESTRICTED)
+            })?;
+            if options.publish.iter().any(|publish| publish.cage < 1024) {
+                // The server that is meant has no capability; the ports are those of its own network.
+                let switch = "sys/net/ipv4/ip_unprivileged_port_start";
+                write_proc(host_proc, switch, "0")?;
+            }
+        }
         // Their names belong to a network, so a shared one would lead to the host's.
         Net::Host => landlock::keep_to_own_abstract_sockets().map_err(|error| {
             LaunchError::new(
