@@ -43,6 +43,11 @@ impl Streams {
                 ));
             }
         }
+        if let Some(fd) = options.status_fd.filter(|fd| !process::is_open(*fd)) {
+            let missing = io::Error::from_raw_os_error(libc::EBADF);
+            return Err(LaunchError::new(format!("--status-fd={fd}"), missing)
+                .mend("no such descriptor was handed to cage-trace: have the shell open it, as in `N>file`"));
+        }
         let stdio = &options.stdio;
         let read = |path: &Path| open_for("--stdin", path, File::options().read(true));
         let input = stdio.input.as_deref().map(read).transpose()?;
