@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::meter::count;
 use super::{Handover, Kind, Next, Platform, ToTracer, notifier};
@@ -70,6 +71,7 @@ pub struct Tracer {
     init_pidfd: OwnedFd,
     wait_for_all: bool,
     check_invariants: bool,
+    next_check: Option<Instant>,
     ending: Ending,
     init_gone: bool,
     stops: u64,
@@ -118,6 +120,7 @@ impl Tracer {
             init_pidfd,
             wait_for_all,
             check_invariants,
+            next_check: None,
             ending: Ending {
                 first: None,
                 killed: 0,
