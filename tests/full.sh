@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 export CAGE_TRACE_TESTS=all CAGE_TRACE_PLATFORMS=hybrid,ptrace
 cargo fmt --check
 cargo clippy --all-targets -- -D warnings
-cargo test
+cargo test --no-fail-fast
 cargo build --release
 benches/compare.sh

@@ -218,7 +218,8 @@ fn the_hosts_resolver_is_shown_with_its_network() {
         return harness::skip("the_hosts_resolver_is_shown_with_its_network", "root");
     }
     let scratch = Scratch::new(User::Own);
-    let program = Installed::get().cage_trace();
+    let installed = Installed::get();
+    let program = installed.cage_trace();
     let script = format!(
         "cp -a /etc etc && mkdir run && echo 'nameserver 192.0.2.1' >run/resolv.conf &&
         ln -sf ../run/resolv.conf etc/resolv.conf && mount --bind etc /etc && mount --bind run /run &&
