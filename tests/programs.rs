@@ -64,7 +64,8 @@ fn rust_program() -> Case {
             .arg(&target)
             .arg(&source),
     );
-    let program = Installed::get().add(&target);
+    let installed = Installed::get();
+    let program = installed.add(&target);
     Case::new(&[&program.to_string_lossy()])
 }
 

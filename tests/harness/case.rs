@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::process::{Output, Running};
@@ -132,6 +133,8 @@ pub(crate) struct Case {
     variants: Vec<Vec<String>>,
     fails_alike: bool,
     silent: bool,
+    /// The program that it names may be installed.
+    _installed: Arc<Installed>,
 }
 
 impl Case {
@@ -148,6 +151,7 @@ impl Case {
             variants: vec![Vec::new()],
             fails_alike: false,
             silent: false,
+            _installed: Installed::get(),
         }
     }
 

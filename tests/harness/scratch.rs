@@ -78,14 +78,24 @@ pub(crate) fn ordinary_id() -> u32 {
 pub(crate) struct Scratch {
     path: PathBuf,
     user: User,
+    /// What is run in it stays installed as long as it is there.
+    _installed: Option<Arc<Installed>>,
 }
 
 impl Scratch {
     pub(crate) fn new(user: User) -> Self {
+        Self::holding(user, Some(Installed::get()))
+    }
+
+    fn holding(user: User, installed: Option<Arc<Installed>>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!("/tmp/cage-trace-test.{}.{number}", process::id()));
-        let scratch = Self { path, user };
+        let scratch = Self {
+            path,
+            user,
+            _installed: installed,
+        };
         scratch.make();
         scratch
     }
@@ -266,7 +276,7 @@ impl Installed {
             return installed;
         }
         let installed = Arc::new(Self {
-            scratch: Scratch::new(User::Own),
+            scratch: Scratch::holding(User::Own, None),
         });
         installed.add(Path::new(env!("CARGO_BIN_EXE_cage-trace")));
         *current = Arc::downgrade(&installed);
