@@ -1,5 +1,6 @@
 # A pseudo-terminal: line discipline, window size, a session with a controlling terminal, ^C, hang-up.
 import errno, fcntl, os, pty, select, signal, struct, sys, termios, time, tty
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP): signal.signal(number, signal.SIG_DFL) # what was started in the background ignores them
 m, s = os.openpty(); print(os.isatty(s), os.isatty(m), os.ttyname(s).startswith("/dev/pts/")); os.write(s, b"up\n"); print(os.read(m, 99)); os.write(m, b"typed\n"); print(os.read(s, 99), os.read(m, 99))
 fcntl.ioctl(m, termios.TIOCSWINSZ, struct.pack("4H", 33, 101, 0, 0)); print(os.get_terminal_size(s)); a = termios.tcgetattr(s); tty.setraw(s); os.write(m, b"r"); print(os.read(s, 9), select.select([m], [], [], .05)[0]); termios.tcsetattr(s, termios.TCSANOW, a); os.close(m)
 try: print(os.write(s, b"x"))
