@@ -4,27 +4,12 @@
 mod harness;
 
 use harness::case::{run_cage_trace, run_caged, run_native};
-use harness::process::Output;
+use harness::flags::{everyone, refused};
 use harness::scratch::{Installed, Scratch, User};
-
-fn everywhere(test: impl Fn(&Scratch)) {
-    let _installed = Installed::get();
-    for &user in User::all() {
-        test(&Scratch::new(user));
-    }
-}
-
-fn refused(output: &Output, words: &[&str]) {
-    let said = output.stderr_text();
-    assert_eq!(output.status, 125, "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word:?} is not in: {said}");
-    }
-}
 
 #[test]
 fn doctor_says_whether_a_run_is_possible() {
-    everywhere(|scratch| {
+    everyone(|scratch| {
         let output = run_cage_trace(&["doctor"], scratch);
         let said = output.stdout_text();
         assert_eq!(output.status, 0, "{said}{}", output.stderr_text());
@@ -69,7 +54,7 @@ fn completions_are_scripts_that_their_shell_reads() {
 
 #[test]
 fn a_profile_sets_flags_and_the_command_line_wins() {
-    everywhere(|scratch| {
+    everyone(|scratch| {
         let profile =
             "version = 1\nhostname = \"from-profile\"\nenv = [\"A=profile\", \"B=profile\"]\n";
         scratch.write("mine.toml", profile.as_bytes(), 0o644);
@@ -111,7 +96,7 @@ fn the_build_profile_builds() {
     if harness::program("gcc").is_none() {
         return harness::skip("the_build_profile_builds", "gcc");
     }
-    everywhere(|scratch| {
+    everyone(|scratch| {
         scratch.write("x.c", b"int main(void) { return 7; }\n", 0o644);
         let program = Installed::get().cage_trace();
         let line = format!(

@@ -11,23 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::case::{run_caged, start_cage_trace};
-use harness::process::Output;
+use harness::flags::{everyone, refused};
 use harness::scratch::{Installed, Scratch, User};
-
-fn everywhere(test: impl Fn(&Scratch)) {
-    let _installed = Installed::get();
-    for &user in User::all() {
-        test(&Scratch::new(user));
-    }
-}
-
-fn refused(output: &Output, words: &[&str]) {
-    let said = output.stderr_text();
-    assert_eq!(output.status, 125, "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word:?} is not in: {said}");
-    }
-}
 
 /// A port of this machine that was free a moment ago.
 fn free_port() -> u16 {
@@ -46,7 +31,7 @@ fn the_hosts_network_is_there_only_when_asked_for() {
     if harness::program("python3").is_none() {
         return harness::skip("the_hosts_network_is_there_only_when_asked_for", "python3");
     }
-    everywhere(|scratch| {
+    everyone(|scratch| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
         let server = thread::spawn(move || {
@@ -82,7 +67,7 @@ fn abstract_sockets_of_the_host_stay_out_of_reach() {
     if harness::program("python3").is_none() {
         return harness::skip("abstract_sockets_of_the_host_stay_out_of_reach", "python3");
     }
-    everywhere(|scratch| {
+    everyone(|scratch| {
         let name = format!("cage-trace-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let _listener = UnixListener::bind_addr(&address).unwrap();
@@ -133,7 +118,7 @@ fn a_published_port_leads_to_a_server_inside() {
     if harness::program("python3").is_none() {
         return harness::skip("a_published_port_leads_to_a_server_inside", "python3");
     }
-    everywhere(|scratch| {
+    everyone(|scratch| {
         let port = free_port();
         let publish = format!("--publish={port}:80");
         let run = start_cage_trace(

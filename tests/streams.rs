@@ -4,16 +4,9 @@
 mod harness;
 
 use harness::case::{run_caged, run_native};
+use harness::flags::{everyone, refused};
 use harness::process::Output;
-use harness::scratch::{Installed, Scratch, User};
-
-/// Runs `test` for every user, with a scratch directory.
-fn everywhere(test: impl Fn(&Scratch)) {
-    let _installed = Installed::get();
-    for &user in User::all() {
-        test(&Scratch::new(user));
-    }
-}
+use harness::scratch::{Installed, Scratch};
 
 fn expect(output: &Output, status: i32, stdout: &str) {
     assert_eq!(
@@ -22,14 +15,6 @@ fn expect(output: &Output, status: i32, stdout: &str) {
         "stderr: {}",
         output.stderr_text()
     );
-}
-
-fn refused(output: &Output, words: &[&str]) {
-    let said = output.stderr_text();
-    assert_eq!(output.status, 125, "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word:?} is not in: {said}");
-    }
 }
 
 /// A shell that starts cage-trace with this rest of the command line.
@@ -41,7 +26,7 @@ fn by_shell(rest: &str, scratch: &Scratch) -> Output {
 
 #[test]
 fn streams_can_be_files() {
-    everywhere(|scratch| {
+    everyone(|scratch| {
         scratch.write("in", b"from a file\n", 0o644);
         let flags = ["--stdin=in", "--stdout=out", "--stderr=err"];
         let script = "cat; echo to stderr >&2";
@@ -70,7 +55,7 @@ fn streams_can_be_files() {
 
 #[test]
 fn descriptors_are_handed_on_by_name_only() {
-    everywhere(|scratch| {
+    everyone(|scratch| {
         scratch.write("data", b"kept\n", 0o644);
         let output = by_shell("--pass-fd=7 -- cat /dev/fd/7 7<data", scratch);
         expect(&output, 0, "kept\n");
@@ -108,7 +93,7 @@ fn descriptors_are_handed_on_by_name_only() {
 
 #[test]
 fn the_environment_is_what_was_asked_for() {
-    everywhere(|scratch| {
+    everyone(|scratch| {
         let run = |flags: &str| by_shell(&format!("{flags} -- /usr/bin/env"), scratch);
         let has = |output: &Output, line: &str| output.stdout_text().lines().any(|it| it == line);
         let plain = run("");
