@@ -22,7 +22,7 @@ fn bytes<T: Clone + Send + Sync + 'static>(
 #[command(
     name = "cage-trace",
     version,
-    override_usage = "cage-trace [OPTIONS] [--] COMMAND [ARG]...\n       cage-trace doctor | man | completions SHELL"
+    override_usage = "cage-trace [OPTIONS] [--] COMMAND [ARG]...\n       cage-trace doctor | man | completions SHELL | syscalls [--json|--markdown]"
 )]
 #[command(
     after_help = "Exit status: that of COMMAND; 128+N if signal N killed it; 124 if its time was over; 125 if cage-trace failed, 126 if COMMAND cannot be executed, 127 if it was not found."

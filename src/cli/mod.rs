@@ -3,6 +3,7 @@
 mod arguments;
 mod profile;
 mod quantities;
+mod syscalls;
 mod values;
 
 use std::ffi::OsString;
@@ -133,6 +134,14 @@ fn refusal(error: clap::Error) -> Request {
     Request::Refuse(text.trim_end().to_owned())
 }
 
+/// The table of calls.
+fn written(form: syscalls::Form) -> Request {
+    match syscalls::table(form) {
+        Ok(table) => Request::Show(table),
+        Err(error) => Request::Refuse(format!("syscalls: {error}")),
+    }
+}
+
 /// What is asked for by a subcommand: they are known as the first word only.
 fn subcommand(words: &[OsString]) -> Option<Request> {
     let (first, rest) = words.get(1..)?.split_first()?;
@@ -158,8 +167,19 @@ fn subcommand(words: &[OsString]) -> Option<Request> {
             clap_complete::generate(shell, &mut command, "cage-trace", &mut script);
             Some(Request::Show(String::from_utf8_lossy(&script).into_owned()))
         }
+        ("syscalls", []) => Some(written(syscalls::Form::Text)),
+        ("syscalls", [flag]) => Some(match syscalls::Form::of_flag(&flag.to_string_lossy()) {
+            Some(form) => written(form),
+            None => Request::Refuse(format!(
+                "syscalls {}: --json or --markdown; to run a program of that name write -- before it",
+                flag.to_string_lossy()
+            )),
+        }),
         ("completions", _) => Some(Request::Refuse(
             "completions needs one word: bash, elvish, fish, powershell or zsh".to_owned(),
+        )),
+        ("syscalls", _) => Some(Request::Refuse(
+            "syscalls takes one flag, --json or --markdown, or none".to_owned(),
         )),
         ("doctor" | "man", _) => Some(Request::Refuse(format!(
             "{} takes no arguments; to run a program of that name write -- before it",
@@ -368,6 +388,9 @@ mod tests {
         assert!(page.contains("uid\\-map"));
         assert!(refusal(&["completions", "csh"]).contains("bash"));
         assert!(refusal(&["doctor", "x"]).contains("--"));
+        assert!(matches!(parsed(&["syscalls", "--json"]), Request::Show(_)));
+        assert!(refusal(&["syscalls", "--jsn"]).contains("--json"));
+        assert!(refusal(&["syscalls", "--json", "x"]).contains("--json"));
     }
 
     #[test]

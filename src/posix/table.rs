@@ -187,9 +187,18 @@ syscalls! {
     171 setdomainname(name: UserIn, len: usize) => fail(EPERM), No("needs CAP_SYS_ADMIN");
     172 iopl(level: i32) => fail(EPERM), No("needs CAP_SYS_RAWIO");
     173 ioperm(from: u64, num: u64, turn_on: i32) => fail(EPERM), No("needs CAP_SYS_RAWIO");
+    174 create_module(name: UserIn, size: usize) => fail(ENOSYS), No("obsolete; not in Linux since 2.6");
     175 init_module(module_image: Addr, len: u64, param_values: Addr) => fail(EPERM), No("needs CAP_SYS_MODULE");
     176 delete_module(name: Addr, flags: u32) => fail(EPERM), No("needs CAP_SYS_MODULE");
+    177 get_kernel_syms(table: UserOut) => fail(ENOSYS), No("obsolete; not in Linux since 2.6");
+    178 query_module(name: UserIn, which: i32, buf: UserOut, bufsize: usize, ret: UserOut) => fail(ENOSYS), No("obsolete; not in Linux since 2.6");
     179 quotactl(op: i32, special: UserPath, id: i32, addr: Addr) => fail(EPERM), No("needs CAP_SYS_ADMIN");
+    180 nfsservctl(cmd: i32, argp: UserIn, resp: UserOut) => fail(ENOSYS), No("obsolete; not in Linux since 3.1");
+    181 getpmsg() => fail(ENOSYS), No("never in Linux");
+    182 putpmsg() => fail(ENOSYS), No("never in Linux");
+    183 afs_syscall() => fail(ENOSYS), No("never in Linux");
+    184 tuxcall() => fail(ENOSYS), No("never in Linux");
+    185 security() => fail(ENOSYS), No("never in Linux");
     186 gettid() => pass, Host;
     187 readahead(fd: Fd, offset: i64, count: usize) => data(io::readahead), Full;
     188 setxattr(path: UserPath, name: UserIn, value: UserIn, size: usize, flags: i32) => run(meta::setxattr), Full;
@@ -209,13 +218,17 @@ syscalls! {
     202 futex(uaddr: Addr, futex_op: i32, val: u32, timeout: Addr, uaddr2: Addr, val3: u32) => pass, Host;
     203 sched_setaffinity(pid: i32, cpusetsize: usize, mask: UserIn) => pass, Host;
     204 sched_getaffinity(pid: i32, cpusetsize: usize, mask: UserOut) => pass, Host;
+    205 set_thread_area(u_info: Addr) => fail(ENOSYS), No("of 32-bit programs; arch_prctl is there");
     206 io_setup(nr_events: u32, ctx: Addr) => fail(ENOSYS), No("kernel AIO acts on descriptors behind the dispatcher's back");
     207 io_destroy(ctx: u64) => fail(ENOSYS), No("no kernel AIO");
     208 io_getevents(ctx: u64, min_nr: i64, nr: i64, events: Addr, timeout: Addr) => fail(ENOSYS), No("no kernel AIO");
     209 io_submit(ctx: u64, nr: i64, iocbpp: Addr) => fail(ENOSYS), No("no kernel AIO");
     210 io_cancel(ctx: u64, iocb: Addr, result: Addr) => fail(ENOSYS), No("no kernel AIO");
+    211 get_thread_area(u_info: Addr) => fail(ENOSYS), No("of 32-bit programs; arch_prctl is there");
     212 lookup_dcookie(cookie: u64, buffer: UserOut, len: usize) => fail(ENOSYS), No("obsolete");
     213 epoll_create(size: i32) => run(events::epoll_create) / files, Full;
+    214 epoll_ctl_old(epfd: Fd, op: i32, fd: Fd, event: UserIn) => fail(ENOSYS), No("never in Linux; epoll_ctl is there");
+    215 epoll_wait_old(epfd: Fd, events: UserOut, maxevents: i32, timeout: i32) => fail(ENOSYS), No("never in Linux; epoll_wait is there");
     216 remap_file_pages(addr: Addr, size: usize, prot: i32, pgoff: usize, flags: i32) => pass, Host;
     217 getdents64(fd: Fd, dirp: UserOut, count: u32) => data(io::getdents64), Full;
     218 set_tid_address(tidptr: Addr) => pass, Host;
@@ -236,6 +249,7 @@ syscalls! {
     233 epoll_ctl(epfd: Fd, op: i32, fd: Fd, event: UserIn) => data(events::epoll_ctl), Full;
     234 tgkill(tgid: i32, tid: i32, sig: i32) => pass, Host;
     235 utimes(filename: UserPath, times: UserIn) => run(meta::utimes), Full;
+    236 vserver() => fail(ENOSYS), No("never in Linux");
     237 mbind(addr: Addr, len: u64, mode: i32, nodemask: UserIn, maxnode: u64, flags: u32) => pass, Host;
     238 set_mempolicy(mode: i32, nodemask: UserIn, maxnode: u64) => pass, Host;
     239 get_mempolicy(mode: UserOut, nodemask: UserOut, maxnode: u64, addr: Addr, flags: u64) => pass, Host;
@@ -367,6 +381,11 @@ syscalls! {
     454 futex_wake(uaddr: Addr, mask: u64, nr: i32, flags: u32) => pass, Host;
     455 futex_wait(uaddr: Addr, val: u64, mask: u64, flags: u32, timeout: Addr, clockid: i32) => pass, Host;
     456 futex_requeue(waiters: Addr, flags: u32, nr_wake: i32, nr_requeue: i32) => pass, Host;
+    457 statmount(req: Addr, buf: UserOut, bufsize: usize, flags: u32) => fail(ENOSYS), No("names mounts by the host's numbers; /proc/self/mountinfo is there");
+    458 listmount(req: Addr, mnt_ids: UserOut, nr_mnt_ids: usize, flags: u32) => fail(ENOSYS), No("names mounts by the host's numbers; /proc/self/mountinfo is there");
+    459 lsm_get_self_attr(attr: u32, ctx: UserOut, size: Addr, flags: u32) => fail(ENOSYS), No("the host's security modules");
+    460 lsm_set_self_attr(attr: u32, ctx: UserIn, size: u32, flags: u32) => fail(ENOSYS), No("the host's security modules");
+    461 lsm_list_modules(ids: UserOut, size: Addr, flags: u32) => fail(ENOSYS), No("the host's security modules");
     462 mseal(addr: Addr, len: usize, flags: u64) => pass, Host;
 }
 
@@ -398,6 +417,24 @@ mod tests {
             if let Some(sysno) = Sysno::new(row.nr as usize) {
                 assert_eq!(sysno.name(), row.name, "number {}", row.nr);
             }
+        }
+    }
+
+    #[test]
+    fn every_number_that_linux_has_is_a_row() {
+        let missing: Vec<&str> = Sysno::iter()
+            .filter(|sysno| row(sysno.id() as u64).is_none())
+            .map(|sysno| sysno.name())
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn a_row_that_always_fails_says_why() {
+        for row in ROWS {
+            let refused = matches!(row.action, crate::posix::row::Action::Fail(_));
+            let said = matches!(row.support, crate::posix::row::Support::No(_));
+            assert!(said || !refused, "{}", row.name);
         }
     }
 }

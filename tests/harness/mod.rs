@@ -7,6 +7,7 @@
 //! native run instead, which shows whether a case is deterministic at all.
 
 pub(crate) mod case;
+pub(crate) mod fixture;
 pub(crate) mod flags;
 pub(crate) mod process;
 pub(crate) mod reported;
