@@ -138,10 +138,21 @@ pub fn lchown(cx: &Ctx<'_>, pathname: UserPath, owner: u32, group: u32) -> SysRe
     )
 }
 
+/// To give a file to somebody takes a capability. The kernel says EINVAL instead where the run's user namespace does not
+/// map the id, which the program cannot see: for it all ids exist.
+fn given_to(owner: u32, group: u32, given: Result<(), Errno>) -> Result<(), Errno> {
+    const KEEP: u32 = u32::MAX;
+    match given {
+        Err(Errno::EINVAL) if (owner, group) != (KEEP, KEEP) => Err(Errno::EPERM),
+        given => given,
+    }
+}
+
 /// See fchown(2).
-pub fn fchown(cx: &Ctx<'_>, fd: Fd, _owner: u32, _group: u32) -> SysResult {
-    cx.descriptor(fd)?;
-    Ok(Outcome::Continue)
+pub fn fchown(cx: &Ctx<'_>, fd: Fd, owner: u32, group: u32) -> SysResult {
+    let given = cx.with_file(fd, |file| sys::fs::fchown(file, owner, group));
+    given_to(owner, group, given)?;
+    Outcome::DONE
 }
 
 /// See fchownat(2).
@@ -157,7 +168,8 @@ pub fn fchownat(
         return Err(Errno::EINVAL);
     }
     named(cx, dirfd, pathname, flags)?.run(cx, flags, |dir, name, flags| {
-        sys::fs::chown(dir, name, owner, group, flags)
+        let given = sys::fs::chown(dir, name, owner, group, flags);
+        given_to(owner, group, given)
     })
 }
 

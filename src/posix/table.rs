@@ -106,7 +106,7 @@ syscalls! {
     90  chmod(pathname: UserPath, mode: Mode) => run(meta::chmod), Partial("set-id bits are dropped");
     91  fchmod(fd: Fd, mode: Mode) => run(meta::fchmod), Partial("set-id bits are dropped");
     92  chown(pathname: UserPath, owner: u32, group: u32) => run(meta::chown), Full;
-    93  fchown(fd: Fd, owner: u32, group: u32) => data(meta::fchown), Full;
+    93  fchown(fd: Fd, owner: u32, group: u32) => run(meta::fchown), Full;
     94  lchown(pathname: UserPath, owner: u32, group: u32) => run(meta::lchown), Full;
     95  umask(mask: Mode) => shared(dirs::umask), Full;
     96  gettimeofday(tv: UserOut, tz: UserOut) => pass, Host;

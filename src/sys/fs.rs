@@ -354,6 +354,15 @@ pub fn fchmod(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
     unsafe { syscall!(Sysno::fchmod, file.as_raw_fd(), mode) }.map(drop)
 }
 
+/// fchown(2).
+///
+/// # Errors
+/// Those of the call.
+pub fn fchown(file: BorrowedFd<'_>, owner: u32, group: u32) -> Result<(), Errno> {
+    // SAFETY: registers alone.
+    unsafe { syscall!(Sysno::fchown, file.as_raw_fd(), owner, group) }.map(drop)
+}
+
 /// fchownat(2).
 ///
 /// # Errors
