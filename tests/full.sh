@@ -1,10 +1,11 @@
 #!/bin/bash
 # Everything: the whole test suite on every platform, nothing skipped, then the benches against other tools.
-# CI runs the same suite on the default platform, with a named third of the programs on ptrace.
+# CI runs the same suite on the default platform, with a named third of the programs on ptrace, and of other people's suites a
+# sample.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export CAGE_TRACE_TESTS=all CAGE_TRACE_PLATFORMS=hybrid,ptrace
+export CAGE_TRACE_TESTS=all CAGE_TRACE_PLATFORMS=hybrid,ptrace CAGE_TRACE_SUITES=all
 cargo fmt --check
 cargo clippy --all-targets -- -D warnings
 cargo test --no-fail-fast

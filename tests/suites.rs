@@ -1,0 +1,18 @@
+//! Other people's test suites, natively and caged: whatever passes natively must pass caged, but for what the ratchet
+//! files in tests/suites/ list with a reason; nothing may hang.
+//!
+//! `CAGE_TRACE_SUITES` chooses: unset or `sample` runs each suite's named sample as the ordinary user; `all` runs all of it by
+//! every user; anything else is a list of modules (`test_os,os/exec`) to run by every user.
+
+#[expect(dead_code, reason = "every test file uses another part of the harness")]
+mod harness;
+#[path = "suites/mod.rs"]
+mod suite;
+
+use suite::check::check;
+use suite::cpython::CPython;
+
+#[test]
+fn cpython() {
+    check(&CPython);
+}
