@@ -132,7 +132,7 @@ fn kernel() -> Finding {
 
 fn user_namespaces() -> Finding {
     let name = "user namespaces";
-    match in_child(|| namespace::leave_host(true)) {
+    match in_child(|| namespace::leave_host().and_then(|()| namespace::leave_network())) {
         Ok(()) => Finding::good(name, "can be made"),
         Err(error) => {
             let mut mends = Vec::new();

@@ -116,6 +116,11 @@ pub(super) struct Who {
 }
 
 impl Who {
+    /// Whether the supervisor takes ids or groups that it has not by the maps alone.
+    pub(super) fn becomes_another(&self) -> bool {
+        self.uids.becomes.is_some() || self.gids.becomes.is_some() || self.groups.is_some()
+    }
+
     /// Decides who the run of `identity` is; `root` says whether the caller may map whatever it has.
     pub(super) fn new(
         identity: &Identity,

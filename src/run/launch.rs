@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::fcntl::{OFlag, open};
@@ -13,11 +13,12 @@ use nix::unistd::geteuid;
 
 use super::command::{self, HostCommand, Resolved};
 use super::filesystem;
-use super::id_maps::{Maps, write_proc};
+use super::id_maps::Maps;
 use super::identity::Who;
 use super::init::{self, Message, Setup};
 use super::limits::Enforcement;
 use super::options::{Net, Options};
+use super::own_network::OwnNetwork;
 use super::pty::Pty;
 use super::streams::Streams;
 use super::terminal::Terminal;
@@ -203,9 +204,13 @@ pub(super) fn launch(
             LaunchError::new("cannot fork who removes the control groups", error)
         })?;
     }
-    leave_host(host_proc.as_fd(), &who, options)?;
+    let mut network = leave_host(&host_proc, &who, options)?;
 
     let view = View::new(options, &caller, &host_command)?;
+    // Every thread would become somebody else; and /sys shows the network of who mounts it.
+    if who.becomes_another() || view.shows_network() {
+        network.enter()?;
+    }
     // Only now: what the caller sees of the host decides what the run sees.
     become_who(&who)?;
     let world = World::build(&view, &opened).map_err(|error| match who.uids.becomes {
@@ -215,6 +220,7 @@ pub(super) fn launch(
         None => error,
     })?;
     drop(opened);
+    network.enter()?;
     let pty = Pty::open(options, &world).map_err(|error| {
         LaunchError::new("cannot make a pseudo-terminal", error)
             .mend("--no-pty lends the run the caller's own")
@@ -344,53 +350,60 @@ fn caller() -> Caller {
     }
 }
 
-/// Leaves the host's namespaces and sets up the new ones, but for mounts.
-fn leave_host(host_proc: BorrowedFd<'_>, who: &Who, options: &Options) -> Result<(), LaunchError> {
-    let maps = Maps::prepare(who, host_proc)?;
-    namespace::leave_host(options.net == Net::None).map_err(|error| {
-        let mend = match error.raw_os_error() {
-            Some(libc::ENOSPC) => "raise /proc/sys/user/max_user_namespaces and its like",
-            Some(libc::EPERM) => "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, and no chroot around this process",
-            Some(libc::EINVAL) => "this kernel lacks a namespace that is needed: user, mount, network, IPC, UTS, cgroup",
-            _ => "check that user namespaces are allowed here",
-        };
-        LaunchError::new("cannot make new namespaces", error).mend(mend)
-    })?;
+/// Leaves the host's namespaces and sets up the new ones, but for mounts and for the network, which is only begun.
+fn leave_host(
+    host_proc: &OwnedFd,
+    who: &Who,
+    options: &Options,
+) -> Result<OwnNetwork, LaunchError> {
+    let maps = Maps::prepare(who, host_proc.as_fd())?;
+    namespace::leave_host().map_err(no_namespaces)?;
+    let network = match options.net {
+        Net::None => {
+            let low_ports = options.publish.iter().any(|publish| publish.cage < 1024);
+            OwnNetwork::begin(host_proc, low_ports)?
+        }
+        Net::Host => OwnNetwork::none(),
+    };
     maps.write()?;
     let hostname = options.hostname.as_deref().unwrap_or("cage");
     namespace::set_hostname(hostname).map_err(|error| {
         LaunchError::new("cannot set the host name of the run", error).mend(RESTRICTED)
     })?;
-    match options.net {
-        Net::None => {
-            namespace::loopback_up().map_err(|error| {
-                LaunchError::new("cannot bring up the loopback interface of the run", error)
-                    .mend(RESTRICTED)
-            })?;
-            if options.publish.iter().any(|publish| publish.cage < 1024) {
-                // The server that is meant has no capability; the ports are those of its own network.
-                let switch = "sys/net/ipv4/ip_unprivileged_port_start";
-                write_proc(host_proc, switch, "0")?;
-            }
-        }
+    if options.net == Net::Host {
         // Their names belong to a network, so a shared one would lead to the host's.
-        Net::Host => landlock::keep_to_own_abstract_sockets().map_err(|error| {
+        landlock::keep_to_own_abstract_sockets().map_err(|error| {
             LaunchError::new(
                 "--net=host: cannot keep the host's abstract sockets out of reach",
                 error,
             )
             .mend("Linux 6.12 with Landlock is needed; without it give --net=none")
-        })?,
+        })?;
     }
-    Ok(())
+    Ok(network)
+}
+
+/// Why there are no new namespaces.
+pub(super) fn no_namespaces(error: io::Error) -> LaunchError {
+    let mend = match error.raw_os_error() {
+        Some(libc::ENOSPC) => "raise /proc/sys/user/max_user_namespaces and its like",
+        Some(libc::EPERM) => {
+            "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, and no chroot around this process"
+        }
+        Some(libc::EINVAL) => {
+            "this kernel lacks a namespace that is needed: user, mount, network, IPC, UTS, cgroup"
+        }
+        _ => "check that user namespaces are allowed here",
+    };
+    LaunchError::new("cannot make new namespaces", error).mend(mend)
 }
 
 /// Takes the ids and groups inside that the supervisor has not by the map alone.
 fn become_who(who: &Who) -> Result<(), LaunchError> {
-    let (uid, gid) = (who.uids.becomes, who.gids.becomes);
-    if uid.is_none() && gid.is_none() && who.groups.is_none() {
+    if !who.becomes_another() {
         return Ok(());
     }
+    let (uid, gid) = (who.uids.becomes, who.gids.becomes);
     privilege::become_ids(uid, gid, who.groups.as_deref()).map_err(|error| {
         LaunchError::new(
             "cannot take the ids that --uid-map and --gid-map give",

@@ -21,6 +21,7 @@ mod masks;
 mod mountinfo;
 pub mod options;
 mod outer;
+mod own_network;
 mod points;
 mod pty;
 pub mod publish;

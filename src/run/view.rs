@@ -142,6 +142,12 @@ fn is_secret(name: &std::ffi::OsStr) -> bool {
 }
 
 impl View {
+    /// Whether `/sys` shows: the network of who mounts it.
+    pub(super) fn shows_network(&self) -> bool {
+        let mut covers = self.covers.values();
+        covers.any(|cover| matches!(cover, Cover::Sys { .. }))
+    }
+
     /// Decides what the run of `options` sees.
     pub(super) fn new(
         options: &Options,

@@ -1,27 +1,38 @@
 //! New namespaces: leaving the host's, mapping ids, the loopback interface, the host name, and a process in a new pid namespace.
 //!
-//! The caller must still be single threaded. Mounts live in [`super::mount`].
+//! Mounts live in [`super::mount`].
 #![expect(
     unsafe_code,
     reason = "clone and the interface ioctls have no safe wrapper"
 )]
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-/// Leaves the host's user, mount, IPC, UTS and cgroup namespaces, and where it is wanted the network's. Never the pid
+/// Leaves the host's user, mount, IPC, UTS and cgroup namespaces; the caller must still be single threaded. Never the pid
 /// namespace: that would forbid threads.
-pub fn leave_host(network: bool) -> io::Result<()> {
-    let mut left = CloneFlags::CLONE_NEWUSER
+pub fn leave_host() -> io::Result<()> {
+    let left = CloneFlags::CLONE_NEWUSER
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    left.set(CloneFlags::CLONE_NEWNET, network);
     nix::sched::unshare(left)?;
+    Ok(())
+}
+
+/// Gives the calling thread a network namespace of its own.
+pub fn leave_network() -> io::Result<()> {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNET)?;
+    Ok(())
+}
+
+/// Moves the calling thread into a network namespace.
+pub fn enter_network(network: BorrowedFd<'_>) -> io::Result<()> {
+    nix::sched::setns(network, CloneFlags::CLONE_NEWNET)?;
     Ok(())
 }
 
