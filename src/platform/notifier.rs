@@ -19,7 +19,7 @@ use crate::sys::{namespace, signal};
 /// How many threads answer: one that always does, and its standbys.
 pub(super) const SERVERS: usize = 3;
 
-/// Starts the threads that serve a run's listener; they live as long as the supervisor.
+/// Starts the threads that serve a run's listener, which they wait for; they live as long as the supervisor.
 ///
 /// # Errors
 /// Where no thread can be made.
@@ -34,9 +34,7 @@ pub(super) fn start(platform: &Arc<Platform>) -> std::io::Result<()> {
         std::thread::Builder::new().name(name).spawn(move || {
             // A umask and a working directory of its own: handlers set them for a call.
             namespace::own_fs_context();
-            if let Some(listener) = platform.listener.get() {
-                serve(&platform, listener.as_fd(), number);
-            }
+            serve(&platform, platform.listener.wait().as_fd(), number);
         })?;
     }
     Ok(())

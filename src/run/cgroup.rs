@@ -82,7 +82,10 @@ impl Groups {
     /// Makes what groups can be made for `needs`; what is not there afterwards could not be had.
     pub(super) fn make(needs: &[Need]) -> Self {
         let mut groups = Self::default();
-        let Some(maker) = Maker::own().filter(|_| !needs.is_empty()) else {
+        if needs.is_empty() {
+            return groups;
+        }
+        let Some(maker) = Maker::own() else {
             return groups;
         };
         let mut table = hierarchies(

@@ -1,5 +1,5 @@
-//! seccomp programs: rules in, classic BPF out. The architecture is checked first, then x32, then a binary search over
-//! the numbers; a rule's conditions check both halves of an argument.
+//! seccomp programs: rules in, classic BPF out. The architecture is checked first, then a binary search over the
+//! numbers, those of x32 included; a rule's conditions check both halves of an argument.
 
 /// What the filter does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +76,15 @@ fn ret(verdict: Verdict) -> libc::sock_filter {
     )
 }
 
-/// Assembles a program. `rules` are in the order of their numbers; `private` is a range of numbers (first, count) with
-/// a verdict of its own; every other number stops.
+/// Numbers from `first` to the next span's that share what happens to them.
+struct Span<'a> {
+    first: u32,
+    verdict: Verdict,
+    passes: &'a [Vec<Condition<'a>>],
+}
+
+/// Assembles a program. `rules` are in the order of their numbers; `private` is a range of numbers (first, count) above
+/// them with a verdict of its own; every other number stops.
 #[must_use]
 pub fn assemble(
     rules: &[Rule<'_>],
@@ -89,43 +96,83 @@ pub fn assemble(
         branch(JUMP_EQ, ARCH_X86_64, 1, 0),
         ret(Verdict::Trace(FOREIGN)),
         op(LOAD, OFFSET_NR),
-        branch(JUMP_GE, X32_BIT, 0, 1),
-        ret(Verdict::Trace(FOREIGN)),
-        branch(JUMP_GE, private.0, 0, 3),
-        branch(JUMP_GE, private.0 + private.1, 1, 0),
-        ret(private_verdict),
-        ret(Verdict::Trace(ROW)),
     ];
-    search(rules, &mut program);
+    let mut spans = spans(rules);
+    for (first, verdict) in [
+        (private.0, private_verdict),
+        (private.0 + private.1, Verdict::Trace(ROW)),
+        (X32_BIT, Verdict::Trace(FOREIGN)),
+    ] {
+        spans.push(Span {
+            first,
+            verdict,
+            passes: &[],
+        });
+    }
+    search(&spans, &mut program);
     program
 }
 
-/// The accumulator holds the number; finds its rule by halving.
-fn search(rules: &[Rule<'_>], program: &mut Vec<libc::sock_filter>) {
-    match rules {
-        [] => program.push(ret(Verdict::Trace(ROW))),
-        [rule] => {
-            program.push(branch(JUMP_EQ, rule.nr, 1, 0));
-            program.push(ret(Verdict::Trace(ROW)));
-            leaf(rule, program);
+/// The rules with the gaps between them; neighbours that are alike are one, since the kernel translates and compiles the
+/// program at every start of a run.
+fn spans<'a>(rules: &'a [Rule<'_>]) -> Vec<Span<'a>> {
+    let mut spans: Vec<Span<'a>> = Vec::new();
+    let mut add = |span: Span<'a>| {
+        let alike = |last: &Span<'_>| {
+            last.verdict == span.verdict && last.passes.is_empty() && span.passes.is_empty()
+        };
+        if !spans.last().is_some_and(alike) {
+            spans.push(span);
         }
-        _ => {
-            let (low, high) = rules.split_at(rules.len() / 2);
-            let pivot = high.first().map_or(0, |rule| rule.nr);
-            let mut low_code = Vec::new();
-            search(low, &mut low_code);
-            let distance = u32::try_from(low_code.len()).unwrap_or(u32::MAX);
-            // A conditional jump reaches 255 instructions; a plain one anywhere.
-            program.push(branch(JUMP_GE, pivot, 0, 1));
-            program.push(op(JUMP, distance));
-            program.append(&mut low_code);
-            search(high, program);
+    };
+    let mut next = 0;
+    for rule in rules {
+        let gap = Span {
+            first: next,
+            verdict: Verdict::Trace(ROW),
+            passes: &[],
+        };
+        if rule.nr > next {
+            add(gap);
         }
+        add(Span {
+            first: rule.nr,
+            verdict: rule.verdict,
+            passes: &rule.passes,
+        });
+        next = rule.nr + 1;
     }
+    add(Span {
+        first: next,
+        verdict: Verdict::Trace(ROW),
+        passes: &[],
+    });
+    spans
 }
 
-fn leaf(rule: &Rule<'_>, program: &mut Vec<libc::sock_filter>) {
-    for alternative in &rule.passes {
+/// The accumulator holds the number; finds its span by halving.
+fn search(spans: &[Span<'_>], program: &mut Vec<libc::sock_filter>) {
+    if let [span] = spans {
+        return leaf(span, program);
+    }
+    let (low, high) = spans.split_at(spans.len() / 2);
+    let Some(pivot) = high.first() else { return };
+    let mut low_code = Vec::new();
+    search(low, &mut low_code);
+    // A conditional jump reaches 255 instructions; a plain one anywhere.
+    if let Ok(distance) = u8::try_from(low_code.len()) {
+        program.push(branch(JUMP_GE, pivot.first, distance, 0));
+    } else {
+        let distance = u32::try_from(low_code.len()).unwrap_or(u32::MAX);
+        program.push(branch(JUMP_GE, pivot.first, 0, 1));
+        program.push(op(JUMP, distance));
+    }
+    program.append(&mut low_code);
+    search(high, program);
+}
+
+fn leaf(span: &Span<'_>, program: &mut Vec<libc::sock_filter>) {
+    for alternative in span.passes {
         // Each failing test jumps to the end of its alternative; lengths are known from the values.
         let length: usize = alternative.iter().map(condition_length).sum::<usize>() + 1;
         let mut at = 0;
@@ -149,7 +196,7 @@ fn leaf(rule: &Rule<'_>, program: &mut Vec<libc::sock_filter>) {
         }
         program.push(ret(Verdict::Allow));
     }
-    program.push(ret(rule.verdict));
+    program.push(ret(span.verdict));
 }
 
 fn condition_length(condition: &Condition<'_>) -> usize {
@@ -265,5 +312,32 @@ mod tests {
             run(&program, ARCH_X86_64, 0x1000_0010, [0; 6]),
             ret(Verdict::Trace(ROW)).k
         );
+    }
+
+    #[test]
+    fn neighbours_that_are_alike_are_one() {
+        let length = |count: u32, verdict: fn(u32) -> Verdict| {
+            let rules: Vec<Rule<'_>> = (0..count)
+                .map(|nr| Rule {
+                    nr,
+                    verdict: verdict(nr),
+                    passes: Vec::new(),
+                })
+                .collect();
+            assemble(&rules, (0x1000_0000, 16), Verdict::Notify).len()
+        };
+        assert_eq!(
+            length(1, |_| Verdict::Allow),
+            length(300, |_| Verdict::Allow)
+        );
+        let both = |nr| {
+            if nr < 100 {
+                Verdict::Allow
+            } else {
+                Verdict::Notify
+            }
+        };
+        assert_eq!(length(101, both), length(300, both));
+        assert!(length(100, both) < length(101, both));
     }
 }

@@ -133,6 +133,13 @@ impl Tracer {
     /// Serves the run until nothing of it is left. `on_signal` is told of signals to the supervisor and, as SIGSTOP, of
     /// the first program's stops.
     pub fn serve(mut self, mut on_signal: impl FnMut(i32)) -> Ending {
+        // Now, beside the program's process, for which the kernel is busy with the filter.
+        if self.platform.kind == Kind::Hybrid
+            && let Err(error) = notifier::start(&self.platform)
+        {
+            tracing::error!(%error, "no thread to answer notifications");
+            signal::kill_thread(self.first);
+        }
         let weigh = self.platform.meter.weighs.load(Ordering::Relaxed);
         loop {
             loop {
@@ -415,10 +422,6 @@ impl Tracer {
                 Ok(fd) => {
                     notify::prefer_sync_wake_up(fd.as_fd());
                     let _ = self.platform.listener.set(fd);
-                    if let Err(error) = notifier::start(&self.platform) {
-                        tracing::error!(%error, "no thread to answer notifications");
-                        signal::kill_thread(tid);
-                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, "the listener cannot be taken");
