@@ -1,65 +1,12 @@
 //! The world around a run, bullet by bullet: what is private, what is read-only, what is hidden, who one is in there.
 //!
-//! Each test is a shell script that an ordinary shell runs as root and as an ordinary user. `$CT` is cage-trace, `$S` a scratch
-//! directory below /tmp (and the working directory), `$HOME` the empty directory `$S/home`.
+//! Each test is a shell script of harness/outer.rs.
 
 #[expect(dead_code, reason = "every test file uses another part of the harness")]
 mod harness;
 
-use std::process::Command;
-use std::time::Duration;
-
-use harness::process::{Output, Running};
-use harness::scratch::{Installed, Scratch, User, running_as_root};
-use harness::{PLAIN_PATH, program, skip};
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// Runs `script` as `user`.
-fn outer(user: User, script: &str) -> Output {
-    let installed = Installed::get();
-    let scratch = Scratch::new(user);
-    scratch.write("home/file", b"mine\n", 0o644);
-    let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", script])
-        .current_dir(scratch.path())
-        .env_clear()
-        .env("PATH", PLAIN_PATH)
-        .env("LC_ALL", "C")
-        .env("HOME", scratch.path().join("home"))
-        .env("S", scratch.path())
-        .env("CT", installed.cage_trace());
-    user.apply(&mut command);
-    Running::start(command, &[], LIMIT).finish()
-}
-
-fn check_as(user: User, script: &str, expected: &str) {
-    let output = outer(user, script);
-    assert_eq!(
-        (output.stdout_text().as_str(), output.hung),
-        (expected, None),
-        "as {user:?}, status {}; stderr:\n{}\nscript:\n{script}",
-        output.status,
-        output.stderr_text()
-    );
-}
-
-/// Runs `script` as everyone at hand and compares its standard output.
-fn check(script: &str, expected: &str) {
-    for user in User::all() {
-        check_as(*user, script, expected);
-    }
-}
-
-/// As [`check`], for what only root can try.
-fn check_as_root(name: &str, script: &str, expected: &str) {
-    if running_as_root() {
-        check_as(User::Own, script, expected);
-    } else {
-        skip(name, "root");
-    }
-}
+use harness::outer::{check, check_as_root};
+use harness::{program, skip};
 
 #[test]
 fn temporary_directories_are_private_and_empty() {

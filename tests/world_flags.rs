@@ -1,65 +1,13 @@
 //! The flags that make the world: binds, file systems, links, what is hidden, the root, the start, the kernel's own trees.
 //!
-//! As in the tests of the world itself, each is a shell script that runs as root and as an ordinary user: `$CT` is cage-trace,
-//! `$S` a scratch directory below /tmp (and the working directory), `$HOME` the directory `$S/home`.
+//! Each test is a shell script of harness/outer.rs.
 
 #[expect(dead_code, reason = "every test file uses another part of the harness")]
 mod harness;
 
-use std::process::Command;
-use std::time::Duration;
-
-use harness::process::{Output, Running};
-use harness::scratch::{Installed, Scratch, User, running_as_root};
-use harness::{PLAIN_PATH, program, skip};
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// Runs `script` as `user`.
-fn outer(user: User, script: &str) -> Output {
-    let installed = Installed::get();
-    let scratch = Scratch::new(user);
-    scratch.write("home/file", b"mine\n", 0o644);
-    let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", script])
-        .current_dir(scratch.path())
-        .env_clear()
-        .env("PATH", format!("{PLAIN_PATH}:/usr/sbin:/sbin"))
-        .env("LC_ALL", "C")
-        .env("HOME", scratch.path().join("home"))
-        .env("S", scratch.path())
-        .env("CT", installed.cage_trace());
-    user.apply(&mut command);
-    Running::start(command, &[], LIMIT).finish()
-}
-
-fn check_as(user: User, script: &str, expected: &str) {
-    let output = outer(user, script);
-    assert_eq!(
-        (output.stdout_text().as_str(), output.hung),
-        (expected, None),
-        "as {user:?}, status {}; stderr:\n{}\nscript:\n{script}",
-        output.status,
-        output.stderr_text()
-    );
-}
-
-/// Runs `script` as everyone at hand and compares its standard output.
-fn check(script: &str, expected: &str) {
-    for user in User::all() {
-        check_as(*user, script, expected);
-    }
-}
-
-/// As [`check`], for what only root can try.
-fn check_as_root(name: &str, script: &str, expected: &str) {
-    if running_as_root() {
-        check_as(User::Own, script, expected);
-    } else {
-        skip(name, "root");
-    }
-}
+use harness::outer::{check, check_as, check_as_root, outer};
+use harness::scratch::{User, running_as_root};
+use harness::{program, skip};
 
 /// Everyone is refused with status 125 and these words, and nothing is run.
 fn check_refusal(flags: &str, words: &[&str]) {

@@ -9,6 +9,7 @@
 pub(crate) mod case;
 pub(crate) mod fixture;
 pub(crate) mod flags;
+pub(crate) mod outer;
 pub(crate) mod process;
 pub(crate) mod reported;
 pub(crate) mod scratch;
