@@ -38,6 +38,8 @@ pub struct Pretence {
     pub dumpable: AtomicBool,
     /// `PTRACE_TRACEME` was called.
     pub traced: AtomicBool,
+    /// It has executed a program, and is not a fork that still runs its parent's.
+    executed: AtomicBool,
 }
 
 impl Pretence {
@@ -46,7 +48,14 @@ impl Pretence {
         Self {
             dumpable: AtomicBool::new(dumpable),
             traced: AtomicBool::new(false),
+            executed: AtomicBool::new(parent.is_none()),
         }
+    }
+
+    /// Whether it runs a program of its own, and not its parent's.
+    #[must_use]
+    pub fn executed(&self) -> bool {
+        self.executed.load(Ordering::Relaxed)
     }
 }
 
@@ -134,6 +143,7 @@ impl Cage {
     /// Notes a new program.
     pub fn set_program(&self, path: &[u8]) {
         self.pretence.dumpable.store(true, Ordering::Relaxed);
+        self.pretence.executed.store(true, Ordering::Relaxed);
         *self.program.lock() = Arc::from(path);
     }
 }

@@ -24,9 +24,12 @@ const CLONE_SYSVSEM: u64 = 0x4_0000;
 /// NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWTIME.
 const CLONE_NEW: u64 = CLONE_NEWTIME | 0x2_0000 | 0x200_0000 | 0x7c00_0000;
 
-/// See ptrace(2). A cage has one tracer already; `PTRACE_TRACEME` pretends, as the first time on Linux.
+/// See ptrace(2). A cage has one tracer already. `PTRACE_TRACEME` pretends, as the first time on Linux, to a program that
+/// asks whether it is traced; to what a debugger forked and is about to execute it says no, or the debugger would wait for
+/// a stop that never comes.
 pub fn ptrace(cx: &Ctx<'_>, op: i64, pid: i32, _addr: Addr, _data: Addr) -> SysResult {
     match op {
+        PTRACE_TRACEME if !cx.cage().pretence.executed() => Err(Errno::EPERM),
         PTRACE_TRACEME if cx.cage().pretence.traced.swap(true, Ordering::Relaxed) => {
             Err(Errno::EPERM)
         }

@@ -114,7 +114,7 @@ syscalls! {
     98  getrusage(who: i32, usage: UserOut) => pass, Host;
     99  sysinfo(info: UserOut) => pass, Host;
     100 times(buf: UserOut) => pass, Host;
-    101 ptrace(op: i64, pid: i32, addr: Addr, data: Addr) => run(peers::ptrace), No("a cage has one tracer; PTRACE_TRACEME pretends");
+    101 ptrace(op: i64, pid: i32, addr: Addr, data: Addr) => run(peers::ptrace), No("a cage has one tracer; PTRACE_TRACEME pretends, but to a fork before its exec");
     102 getuid() => pass, Host;
     103 syslog(ty: i32, bufp: UserOut, len: i32) => fail(EPERM), No("the host's kernel log");
     104 getgid() => pass, Host;
