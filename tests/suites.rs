@@ -11,8 +11,14 @@ mod suite;
 
 use suite::check::check;
 use suite::cpython::CPython;
+use suite::go::Go;
 
 #[test]
 fn cpython() {
     check(&CPython);
+}
+
+#[test]
+fn go() {
+    check(&Go);
 }

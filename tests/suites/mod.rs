@@ -3,9 +3,11 @@
 
 pub(crate) mod check;
 pub(crate) mod cpython;
+pub(crate) mod go;
 pub(crate) mod ratchet;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::time::Duration;
 
 use crate::harness::case::Run;
@@ -33,6 +35,11 @@ pub(crate) fn note(verdicts: &mut Verdicts, test: &str, verdict: Verdict) {
             }
         })
         .or_insert(verdict);
+}
+
+/// Whether all of each suite is to run, and not a part.
+pub(crate) fn whole() -> bool {
+    env::var("CAGE_TRACE_SUITES").is_ok_and(|value| value == "all")
 }
 
 /// A part of a suite that is run as one command.

@@ -1,6 +1,6 @@
 //! The ratchet: a file for each suite with the tests that pass natively and are known not to pass caged. One line is
 //! `MODULE::TEST [@root] [@ordinary] [@hybrid] [@ptrace] # the reason`: with a tag, it is known for that user or platform only.
-//! An entry that passes, or names nothing that natively passes, fails the tests: the file may only shrink.
+//! An entry that passes caged, or names no test, fails the tests: the file may only shrink.
 
 use std::fs;
 use std::path::Path;
