@@ -94,7 +94,13 @@ fn made(name: &str) -> BTreeSet<String> {
         .finish();
     let text = fs::read_to_string(&log).unwrap();
     let _ = fs::remove_file(&log);
-    assert_eq!(output.status, 0, "{name}: {}", output.stdout_text());
+    assert_eq!(
+        output.status,
+        0,
+        "{name}: {}{}",
+        output.stdout_text(),
+        output.stderr_text()
+    );
     text.lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .filter(|line| line["type"] == "syscall" && line["errno"].is_null())

@@ -2,6 +2,7 @@
 //! file's and never cached here.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What kind of thing is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct OpenFile {
     host: Option<OwnedFd>,
     procfs: bool,
     peer: Option<Peer>,
+    /// An errno that a call left for the next one, as the kernel's `sk_err`; zero is none.
+    error: AtomicI32,
 }
 
 impl OpenFile {
@@ -55,6 +58,7 @@ impl OpenFile {
             host: None,
             procfs: false,
             peer: None,
+            error: AtomicI32::new(0),
         }
     }
 
@@ -67,6 +71,7 @@ impl OpenFile {
             host: Some(host),
             procfs: false,
             peer: None,
+            error: AtomicI32::new(0),
         }
     }
 
@@ -106,6 +111,17 @@ impl OpenFile {
     #[must_use]
     pub fn host(&self) -> Option<BorrowedFd<'_>> {
         self.host.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Leaves an error of this socket for the next call.
+    pub fn keep_error(&self, errno: i32) {
+        self.error.store(errno, Ordering::Relaxed);
+    }
+
+    /// Takes the error that a call left; zero is none.
+    #[must_use]
+    pub fn take_error(&self) -> i32 {
+        self.error.swap(0, Ordering::Relaxed)
     }
 
     /// Whether it lies on a proc file system.

@@ -136,6 +136,20 @@ impl<'a> Ctx<'a> {
         self.thread.fs()
     }
 
+    /// Whether so many descriptors more would be within the limit.
+    #[must_use]
+    pub fn has_room(&self, wanted: usize) -> bool {
+        let limit = usize::try_from(self.cage().nofile()).unwrap_or(usize::MAX);
+        let files = self.files();
+        let table = files.lock();
+        // Only where the limit was lowered below open numbers do the two counts differ.
+        table.len().saturating_add(wanted) <= limit
+            || i32::try_from(limit).is_ok_and(|limit| {
+                let below = table.numbers_in(0, limit.saturating_sub(1)).len();
+                below.saturating_add(wanted) <= usize::try_from(limit).unwrap_or(0)
+            })
+    }
+
     /// The descriptor at a number.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod links;
 pub mod memory;
 pub mod meta;
+pub mod mqueue;
 pub mod open;
 mod outcome;
 pub mod passes;

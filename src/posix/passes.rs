@@ -87,14 +87,14 @@ pub const GETSOCKOPT: Passes = &[
             mask: ALL,
             values: &[1],
         },
-        // SO_REUSEADDR SO_TYPE SO_ERROR SO_DONTROUTE SO_BROADCAST SO_SNDBUF SO_RCVBUF SO_KEEPALIVE SO_OOBINLINE
+        // SO_REUSEADDR SO_TYPE SO_DONTROUTE SO_BROADCAST SO_SNDBUF SO_RCVBUF SO_KEEPALIVE SO_OOBINLINE
         // SO_PRIORITY SO_LINGER SO_REUSEPORT SO_PASSCRED SO_RCVLOWAT SO_SNDLOWAT SO_RCVTIMEO SO_SNDTIMEO
         // SO_TIMESTAMP SO_ACCEPTCONN SO_PROTOCOL SO_DOMAIN
         ArgIs {
             arg: 2,
             mask: ALL,
             values: &[
-                2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 16, 18, 19, 20, 21, 29, 30, 38, 39,
+                2, 3, 5, 6, 7, 8, 9, 10, 12, 13, 15, 16, 18, 19, 20, 21, 29, 30, 38, 39,
             ],
         },
     ],

@@ -7,8 +7,8 @@
 
 use super::row::{Row, syscalls};
 use super::{
-    credentials, dirs, events, exec, fcntl, fd, io, ioctl, limits, links, memory, meta, open,
-    passes, peers, prctl, process, signal, socket, stat, transfer,
+    credentials, dirs, events, exec, fcntl, fd, io, ioctl, limits, links, memory, meta, mqueue,
+    open, passes, peers, prctl, process, signal, socket, stat, transfer,
 };
 use crate::guest::{Addr, DirFd, Fd, Mode, UserIn, UserOut, UserPath};
 
@@ -69,7 +69,7 @@ syscalls! {
     53  socketpair(domain: i32, ty: i32, protocol: i32, sv: UserOut) => run(socket::socketpair) / files, Full;
     54  setsockopt(sockfd: Fd, level: i32, optname: i32, optval: UserIn, optlen: i32) => data(socket::setsockopt), Host;
     55  getsockopt(sockfd: Fd, level: i32, optname: i32, optval: UserOut, optlen: Addr) => run(socket::getsockopt) / files unless passes::GETSOCKOPT, Full;
-    56  clone(flags: u64, stack: Addr, parent_tid: Addr, child_tid: Addr, tls: Addr) => announce(process::clone), Partial("no new namespaces; CLONE_UNTRACED and CLONE_PIDFD by way of pidfd_open only");
+    56  clone(flags: u64, stack: Addr, parent_tid: Addr, child_tid: Addr, tls: Addr) => announce(process::clone), Partial("no new namespaces");
     57  fork() => announce(process::fork), Full;
     58  vfork() => announce(process::vfork), Full;
     59  execve(pathname: UserPath, argv: UserIn, envp: UserIn) => announce(exec::execve), Partial("a file that the caller may execute but not read is EACCES");
@@ -253,12 +253,12 @@ syscalls! {
     237 mbind(addr: Addr, len: u64, mode: i32, nodemask: UserIn, maxnode: u64, flags: u32) => pass, Host;
     238 set_mempolicy(mode: i32, nodemask: UserIn, maxnode: u64) => pass, Host;
     239 get_mempolicy(mode: UserOut, nodemask: UserOut, maxnode: u64, addr: Addr, flags: u64) => pass, Host;
-    240 mq_open(name: UserIn, oflag: i32, mode: Mode, attr: UserIn) => fail(ENOSYS), No("POSIX message queues come later");
-    241 mq_unlink(name: UserIn) => fail(ENOSYS), No("POSIX message queues come later");
-    242 mq_timedsend(mqdes: i32, msg_ptr: UserIn, msg_len: usize, msg_prio: u32, abs_timeout: UserIn) => fail(ENOSYS), No("POSIX message queues come later");
-    243 mq_timedreceive(mqdes: i32, msg_ptr: UserOut, msg_len: usize, msg_prio: UserOut, abs_timeout: UserIn) => fail(ENOSYS), No("POSIX message queues come later");
-    244 mq_notify(mqdes: i32, sevp: UserIn) => fail(ENOSYS), No("POSIX message queues come later");
-    245 mq_getsetattr(mqdes: i32, newattr: UserIn, oldattr: UserOut) => fail(ENOSYS), No("POSIX message queues come later");
+    240 mq_open(name: UserIn, oflag: i32, mode: Mode, attr: UserIn) => run(mqueue::mq_open) / files, Full;
+    241 mq_unlink(name: UserIn) => run(mqueue::mq_unlink), Full;
+    242 mq_timedsend(mqdes: Fd, msg_ptr: UserIn, msg_len: usize, msg_prio: u32, abs_timeout: UserIn) => data(mqueue::mq_timedsend), Full;
+    243 mq_timedreceive(mqdes: Fd, msg_ptr: UserOut, msg_len: usize, msg_prio: UserOut, abs_timeout: UserIn) => data(mqueue::mq_timedreceive), Full;
+    244 mq_notify(mqdes: Fd, sevp: UserIn) => data(mqueue::mq_notify), Full;
+    245 mq_getsetattr(mqdes: Fd, newattr: UserIn, oldattr: UserOut) => data(mqueue::mq_getsetattr), Full;
     246 kexec_load(entry: u64, nr_segments: u64, segments: Addr, flags: u64) => fail(EPERM), No("needs CAP_SYS_BOOT");
     247 waitid(idtype: i32, id: i32, infop: UserOut, options: i32, rusage: UserOut) => pass, Host;
     248 add_key(ty: Addr, description: Addr, payload: Addr, plen: usize, keyring: i32) => fail(ENOSYS), No("the kernel's keyrings are not namespaced");

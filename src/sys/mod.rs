@@ -11,6 +11,7 @@ pub mod landlock;
 pub mod limits;
 pub mod memory;
 pub mod mount;
+pub mod mqueue;
 pub mod namespace;
 pub mod notify;
 pub mod privilege;

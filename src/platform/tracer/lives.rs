@@ -49,6 +49,9 @@ impl Tracer {
             signal::kill_thread(child);
             return stopped.resume(Resume::Run, 0);
         };
+        let looked_at = forwarded
+            .as_ref()
+            .is_some_and(|forwarded| forwarded.then.is_some());
         let entry = forwarded.map(|forwarded| (forwarded.entry, forwarded.rewritten));
         let cage = if sharing.thread {
             None
@@ -111,7 +114,7 @@ impl Tracer {
             (regs.r10, regs.r8, regs.r9) = (r10, r8, r9);
             stopped.set_regs(&regs)?;
         }
-        if self.platform.dispatcher.wants_result(entry.call.nr) {
+        if looked_at || self.platform.dispatcher.wants_result(entry.call.nr) {
             return stopped.resume(Resume::ToCallEdge, 0);
         }
         self.finish(&maker, &entry.call, Handled::Kernel, i64::from(child));

@@ -257,9 +257,17 @@ impl Walk<'_, '_> {
             View::Host => self.ordinary(part, Some(next)),
             View::Refused(errno) => self.refused(&part, errno),
             View::Link(text) if self.keeps(&part) => self.kept(&part, text),
-            // `net:[…]`: no path, the host's own magic.
+            // `net:[…]`: no path, the host's own magic; who follows it learns which it is and opens nothing.
             View::Link(text) if text.windows(2).any(|pair| pair == b":[") => {
-                self.ordinary(part, Some(next))
+                if !self.magic {
+                    return Err(Errno::ELOOP);
+                }
+                match self.ordinary(part, Some(next))? {
+                    Step::End(Reached::Name(dir, name)) => {
+                        Ok(Step::End(Reached::Refused(Errno::EACCES, dir, name)))
+                    }
+                    step => Ok(step),
+                }
             }
             View::Link(text) => self.expand(&part, &text),
             View::Place(_, label) if self.keeps(&part) => self.kept(&part, label),

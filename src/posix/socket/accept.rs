@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::create::{has_room, label};
+use super::create::label;
 use super::wait::{Wait, pause};
 use super::{address, lookup};
 use crate::abi::Errno;
@@ -36,7 +36,7 @@ pub fn accept4(cx: &Ctx<'_>, sockfd: Fd, addr: UserOut, addrlen: Addr, flags: i3
     if flags & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }
-    if !has_room(cx, 1) {
+    if !cx.has_room(1) {
         return Err(Errno::EMFILE);
     }
     let request = Request {

@@ -114,7 +114,7 @@ pub fn socketpair(cx: &Ctx<'_>, domain: i32, ty: i32, protocol: i32, sv: UserOut
     if ty & !TYPE_MASK & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }
-    if !has_room(cx, 2) {
+    if !cx.has_room(2) {
         return Err(Errno::EMFILE);
     }
     let pair = judge(cx, domain, ty, protocol).and_then(|kind| {
@@ -152,17 +152,4 @@ pub fn socketpair(cx: &Ctx<'_>, domain: i32, ty: i32, protocol: i32, sv: UserOut
     cx.install_if_grantable(first, &first_file, Some(a), cloexec);
     cx.install_if_grantable(second, &second_file, Some(b), cloexec);
     Outcome::DONE
-}
-
-/// Whether so many more descriptors fit: what reserves its numbers first fails before it does anything.
-pub(super) fn has_room(cx: &Ctx<'_>, wanted: usize) -> bool {
-    let limit = usize::try_from(cx.cage().nofile()).unwrap_or(usize::MAX);
-    let files = cx.files();
-    let table = files.lock();
-    // Only where the limit was lowered below open numbers do the two counts differ.
-    table.len().saturating_add(wanted) <= limit
-        || i32::try_from(limit).is_ok_and(|limit| {
-            let below = table.numbers_in(0, limit.saturating_sub(1)).len();
-            below.saturating_add(wanted) <= usize::try_from(limit).unwrap_or(0)
-        })
 }

@@ -166,6 +166,17 @@ fn wait_for(
     }
 }
 
+/// The error that an earlier recvmmsg came upon after it had messages to give.
+fn kept_error(file: &OpenFile, flags: i32) -> Result<(), Errno> {
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return Ok(());
+    }
+    match file.take_error() {
+        0 => Ok(()),
+        errno => Err(Errno::new(errno)),
+    }
+}
+
 /// A recvmsg under way.
 struct One {
     sockfd: Fd,
@@ -182,6 +193,7 @@ pub fn recvmsg(cx: &Ctx<'_>, sockfd: Fd, msg: Addr, flags: i32) -> SysResult {
     }
     let file = lookup(cx, sockfd)?;
     let shape = Shape::read(cx, msg.0)?;
+    kept_error(&file, flags)?;
     let call = One {
         sockfd,
         file,
@@ -272,6 +284,7 @@ pub fn recvmmsg(
         end.map(|end| (timeout.0, end))
     };
     let file = lookup(cx, sockfd)?;
+    kept_error(&file, flags)?;
     if flags & libc::MSG_ERRQUEUE == 0 {
         cx.with_file(sockfd, host::take_error)?;
     }
@@ -307,7 +320,13 @@ impl Many {
                     drop(cx.take_change());
                     return wait.forward(self.got, move |cx, wait| self.attempt(cx, Some(wait)));
                 }
-                Err(_) if self.got > 0 => break,
+                Err(errno) if self.got > 0 => {
+                    // What came counts; the error is the next call's.
+                    if errno != Errno::EAGAIN {
+                        self.file.keep_error(errno.into_raw());
+                    }
+                    break;
+                }
                 Err(errno) => return Err(errno),
             }
         }
