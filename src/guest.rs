@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -296,7 +297,7 @@ impl<T> FromArg for UserPtr<T> {
 pub struct Ram {
     base: u64,
     bytes: Mutex<Vec<u8>>,
-    files: Mutex<BTreeMap<i32, OwnedFd>>,
+    files: Mutex<BTreeMap<i32, Arc<OwnedFd>>>,
 }
 
 impl Ram {
@@ -311,8 +312,8 @@ impl Ram {
     }
 
     /// What the platform would do: puts a file at a number.
-    pub fn install(&self, fd: i32, file: OwnedFd) {
-        self.files.lock().insert(fd, file);
+    pub fn install(&self, fd: i32, file: impl Into<Arc<OwnedFd>>) {
+        self.files.lock().insert(fd, file.into());
     }
 
     /// What a close in the cage does.

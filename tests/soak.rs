@@ -126,13 +126,12 @@ fn soak(platform: &str) {
     // The first third warms up: tables and the allocator's arenas take the size that the load needs.
     let most = |looks: &[Look]| looks.iter().map(|look| look.memory).max().unwrap_or(0);
     let (warm, rest) = looks.split_at(looks.len() / 3);
+    let course: Vec<u64> = looks.chunks(looks.len() / 12 + 1).map(most).collect();
     eprintln!(
-        "{platform}: {:.0} s; memory of the supervisor {} KiB before, at most {} in the first third, {} afterwards, {} at the end; \
+        "{platform}: {:.0} s; memory of the supervisor {} KiB before, at most {course:?} in the course of the load, {} at the end; \
          descriptors {} before, at most {}, {} at the end",
         began.elapsed().as_secs_f64(),
         before.memory,
-        most(warm),
-        most(rest),
         after.memory,
         before.descriptors,
         looks.iter().map(|look| look.descriptors).max().unwrap_or(0),

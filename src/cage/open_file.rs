@@ -2,6 +2,7 @@
 //! file's and never cached here.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What kind of thing is open.
@@ -41,7 +42,7 @@ pub struct Peer {
 pub struct OpenFile {
     kind: FileKind,
     label: Vec<u8>,
-    host: Option<OwnedFd>,
+    host: Option<Arc<OwnedFd>>,
     procfs: bool,
     peer: Option<Peer>,
     /// An errno that a call left for the next one, as the kernel's `sk_err`; zero is none.
@@ -64,11 +65,11 @@ impl OpenFile {
 
     /// A file of which the supervisor keeps a copy: directories, and what the kernel cannot hold in a cage.
     #[must_use]
-    pub fn kept(kind: FileKind, label: Vec<u8>, host: OwnedFd) -> Self {
+    pub fn kept(kind: FileKind, label: Vec<u8>, host: impl Into<Arc<OwnedFd>>) -> Self {
         Self {
             kind,
             label,
-            host: Some(host),
+            host: Some(host.into()),
             procfs: false,
             peer: None,
             error: AtomicI32::new(0),
@@ -110,7 +111,13 @@ impl OpenFile {
     /// The supervisor's own copy, where it keeps one.
     #[must_use]
     pub fn host(&self) -> Option<BorrowedFd<'_>> {
-        self.host.as_ref().map(AsFd::as_fd)
+        self.host.as_deref().map(AsFd::as_fd)
+    }
+
+    /// The same, to be held a little longer than the open file perhaps.
+    #[must_use]
+    pub fn host_file(&self) -> Option<Arc<OwnedFd>> {
+        self.host.clone()
     }
 
     /// Leaves an error of this socket for the next call.

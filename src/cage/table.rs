@@ -189,12 +189,14 @@ impl CageTable {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
     use crate::cage::{FdTable, FileKind, OpenFile};
 
     fn thread(table: &mut CageTable, tid: i32) -> Arc<Thread> {
         let cage = Arc::new(Cage::new(table.next_id(), None, Tid(tid), None, 64));
-        let root = std::fs::File::open("/").unwrap().into();
+        let root = OwnedFd::from(std::fs::File::open("/").unwrap());
         let cwd = Arc::new(OpenFile::kept(FileKind::Place, b"/".to_vec(), root));
         let fs = Arc::new(FsContext::new(cwd, 0));
         let thread = Thread::new(Tid(tid), cage, Files::new(FdTable::default()), fs);

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::cage::{Change, Freeze, Thread};
+use crate::cage::{Change, FileKind, Freeze, Thread};
 use crate::dispatch::Dispatcher;
 use crate::interpose::Call;
 use crate::posix::{Forward, Install, Kernel, Role};
@@ -164,5 +164,5 @@ impl Platform {
 fn all_addable(installs: &[Install]) -> bool {
     installs
         .iter()
-        .all(|install| !install.controlling && !install.place)
+        .all(|install| !install.controlling && install.kind != FileKind::Place)
 }

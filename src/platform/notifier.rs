@@ -8,7 +8,7 @@ use super::process_guest::ProcessGuest;
 use super::standby::Pulse;
 use super::{Announced, Handover, Kind, Next, Platform, Promise, ToTracer, all_addable, filter};
 use crate::abi::Errno;
-use crate::cage::{Thread, Tid};
+use crate::cage::{FileKind, Thread, Tid};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Forward, Install, Outcome, Role};
@@ -270,13 +270,20 @@ fn add_all(
 ) -> Result<(), Errno> {
     let numbers: Vec<i32> = installs.iter().map(|install| install.fd).collect();
     for Install {
-        fd, file, cloexec, ..
+        fd,
+        file,
+        kind,
+        cloexec,
+        ..
     } in installs
     {
-        // The cage may close its own at once, and end.
         count(&platform.meter.grants);
-        let file = Loan::from(file);
-        if let Err(errno) = notify::add_file(listener, id, &file, fd, cloexec, then) {
+        let added = notify::add_file(listener, id, &file, fd, cloexec, then);
+        // The cage may close its own at once, and end: nobody waits for what lingers in a socket.
+        if kind == FileKind::Socket {
+            Arc::into_inner(file).map(Loan::from);
+        }
+        if let Err(errno) = added {
             numbers.into_iter().for_each(|fd| cx.undo_install(fd));
             return Err(errno);
         }

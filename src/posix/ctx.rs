@@ -22,12 +22,12 @@ use crate::sys::closer::Loan;
 pub struct Install {
     /// The number, as the virtual table has it.
     pub fd: i32,
-    /// The file.
-    pub file: OwnedFd,
+    /// The file: the supervisor's own copy where it keeps one, otherwise one for the moment.
+    pub file: Arc<OwnedFd>,
     /// Close-on-exec.
     pub cloexec: bool,
-    /// An `O_PATH` file, which a notification cannot bring.
-    pub place: bool,
+    /// What kind of file it is.
+    pub kind: FileKind,
     /// A terminal that becomes its session's controlling one, if it can.
     pub controlling: bool,
 }
@@ -186,8 +186,13 @@ impl<'a> Ctx<'a> {
     ///
     /// # Errors
     /// `EMFILE`.
-    pub fn open_lowest(&self, file: OpenFile, host: OwnedFd, cloexec: bool) -> Result<i32, Errno> {
-        self.insert_from(0, &Arc::new(file), Some(host), cloexec)
+    pub fn open_lowest(
+        &self,
+        file: OpenFile,
+        host: impl Into<Arc<OwnedFd>>,
+        cloexec: bool,
+    ) -> Result<i32, Errno> {
+        self.insert_from(0, &Arc::new(file), Some(host.into()), cloexec)
     }
 
     /// Puts an open file at the lowest free number from `from` on.
@@ -198,7 +203,7 @@ impl<'a> Ctx<'a> {
         &self,
         from: i32,
         file: &Arc<OpenFile>,
-        host: Option<OwnedFd>,
+        host: Option<Arc<OwnedFd>>,
         cloexec: bool,
     ) -> Result<i32, Errno> {
         let descriptor = Descriptor {
@@ -221,7 +226,7 @@ impl<'a> Ctx<'a> {
         &self,
         fd: i32,
         open: &OpenFile,
-        host: Option<OwnedFd>,
+        host: Option<Arc<OwnedFd>>,
         cloexec: bool,
     ) {
         if let Some(file) = host {
@@ -229,7 +234,7 @@ impl<'a> Ctx<'a> {
                 fd,
                 file,
                 cloexec,
-                place: open.kind() == FileKind::Place,
+                kind: open.kind(),
                 controlling: false,
             });
         }

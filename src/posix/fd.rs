@@ -134,8 +134,8 @@ pub fn pipe2(cx: &Ctx<'_>, pipefd: UserOut, flags: i32) -> SysResult {
         cx.undo_install(write_end);
         return Err(errno);
     }
-    cx.install_if_grantable(read_end, &read_file, Some(reader), cloexec);
-    cx.install_if_grantable(write_end, &write_file, Some(writer), cloexec);
+    cx.install_if_grantable(read_end, &read_file, Some(reader.into()), cloexec);
+    cx.install_if_grantable(write_end, &write_file, Some(writer.into()), cloexec);
     Outcome::DONE
 }
 
@@ -184,12 +184,12 @@ fn duplicate_at(cx: &Ctx<'_>, oldfd: Fd, newfd: Fd, cloexec: bool) -> SysResult 
     Outcome::value(newfd.0)
 }
 
-/// The open file at a number, and a host copy of it to install elsewhere.
-fn open_file(cx: &Ctx<'_>, fd: Fd) -> Result<(Arc<OpenFile>, OwnedFd), Errno> {
+/// The open file at a number, and the kernel's file of it to install elsewhere.
+fn open_file(cx: &Ctx<'_>, fd: Fd) -> Result<(Arc<OpenFile>, Arc<OwnedFd>), Errno> {
     let file = cx.descriptor(fd)?.file;
-    let host = match file.host() {
-        Some(kept) => descriptor::copy(kept)?,
-        None => cx.guest.borrow_file(fd.0)?,
+    let host = match file.host_file() {
+        Some(kept) => kept,
+        None => Arc::new(cx.guest.borrow_file(fd.0)?),
     };
     Ok((file, host))
 }

@@ -2,6 +2,7 @@
 //! `O_NONBLOCK` and judged afterwards.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use zerocopy::FromBytes;
 
@@ -360,10 +361,8 @@ impl Wanted {
         label: Vec<u8>,
         procfs: bool,
     ) -> SysResult {
-        let copy = file
-            .try_clone()
-            .map_err(|error| Errno::from_io_error(error).unwrap_or(Errno::ENFILE))?;
-        let open = OpenFile::kept(kind, label, copy).on_procfs(procfs);
+        let file = Arc::new(file);
+        let open = OpenFile::kept(kind, label, Arc::clone(&file)).on_procfs(procfs);
         Outcome::value(cx.open_lowest(open, file, self.cloexec())?)
     }
 

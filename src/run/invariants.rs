@@ -362,7 +362,7 @@ mod tests {
     }
 
     fn kept(path: &str) -> OpenFile {
-        let host = File::open(path).unwrap().into();
+        let host = OwnedFd::from(File::open(path).unwrap());
         OpenFile::kept(FileKind::Directory, path.into(), host)
     }
 

@@ -110,7 +110,7 @@ impl Job {
             cloexec: install.cloexec,
         };
         Self::new(Work::Receive {
-            file: Arc::new(install.file),
+            file: install.file,
             place,
         })
     }

@@ -117,7 +117,7 @@ fn put(cx: &Ctx<'_>, at: u64, left: usize, (level, ty): (i32, i32), data: &[u8])
 fn install(cx: &Ctx<'_>, files: Vec<OwnedFd>, (ty, at): (i32, u64), cloexec: bool) -> usize {
     let mut given = Vec::new();
     let mut numbers = Vec::new();
-    for host in files {
+    for host in files.into_iter().map(Arc::new) {
         let Ok(file) = describe(cx, &host).map(Arc::new) else {
             break;
         };
@@ -144,7 +144,7 @@ fn install(cx: &Ctx<'_>, files: Vec<OwnedFd>, (ty, at): (i32, u64), cloexec: boo
 }
 
 /// What an open file that came from elsewhere is.
-fn describe(cx: &Ctx<'_>, host: &OwnedFd) -> Result<OpenFile, Errno> {
+fn describe(cx: &Ctx<'_>, host: &Arc<OwnedFd>) -> Result<OpenFile, Errno> {
     let label = probe::host_label(cx.kernel, host);
     let procfs = sys::fs::is_on_procfs(host.as_fd());
     let flags = fcntl(host, FcntlArg::F_GETFL).map_err(|errno| Errno::new(errno as i32))?;
@@ -154,7 +154,7 @@ fn describe(cx: &Ctx<'_>, host: &OwnedFd) -> Result<OpenFile, Errno> {
         kind => kind,
     };
     let file = if matches!(kind, FileKind::Place | FileKind::Directory) {
-        OpenFile::kept(kind, label, host.try_clone().map_err(|_| Errno::EMFILE)?)
+        OpenFile::kept(kind, label, Arc::clone(host))
     } else {
         OpenFile::new(kind, label)
     };

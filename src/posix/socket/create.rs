@@ -149,7 +149,7 @@ pub fn socketpair(cx: &Ctx<'_>, domain: i32, ty: i32, protocol: i32, sv: UserOut
     for inode in [&a, &b].into_iter().filter_map(inode) {
         cx.kernel.pairs.note(inode, peer);
     }
-    cx.install_if_grantable(first, &first_file, Some(a), cloexec);
-    cx.install_if_grantable(second, &second_file, Some(b), cloexec);
+    cx.install_if_grantable(first, &first_file, Some(a.into()), cloexec);
+    cx.install_if_grantable(second, &second_file, Some(b.into()), cloexec);
     Outcome::DONE
 }
