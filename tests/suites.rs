@@ -12,6 +12,7 @@ mod suite;
 use suite::check::check;
 use suite::cpython::CPython;
 use suite::go::Go;
+use suite::stress_ng::StressNg;
 
 #[test]
 fn cpython() {
@@ -21,4 +22,9 @@ fn cpython() {
 #[test]
 fn go() {
     check(&Go);
+}
+
+#[test]
+fn stress_ng() {
+    check(&StressNg);
 }

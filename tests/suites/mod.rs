@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod cpython;
 pub(crate) mod go;
 pub(crate) mod ratchet;
+pub(crate) mod stress_ng;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -61,6 +62,11 @@ pub(crate) trait Suite: Sync {
     fn missing(&self) -> Option<String>;
 
     fn modules(&self) -> Vec<Module>;
+
+    /// Whether root runs it too, where root runs the tests.
+    fn as_root(&self) -> bool {
+        true
+    }
 
     /// The command that runs a module, or only some tests of it. May put files into the scratch directory, which is the
     /// working directory and has been emptied.
