@@ -20,6 +20,7 @@ const ANY: &[u32] = &[
     0x5452,      // FIOASYNC
     0x5460,      // FIOQSIZE
     0x8008_6601, // FS_IOC_GETFLAGS
+    0x4008_6602, // FS_IOC_SETFLAGS: the file's owner's, on what is mounted writable; the rest needs privileges of the host
     0x8008_7601, // FS_IOC_GETVERSION
     0x801c_581f, // FS_IOC_FSGETXATTR
     0x4020_940d, // FICLONERANGE: the descriptor in its structure is one of the cage's, or none

@@ -3,7 +3,8 @@
 //!
 //! Not in the lists: what needs privileges; what stress-ng itself only runs when told that it may hang the machine; what takes
 //! all memory, descriptors or /dev/shm there is (bigheap, brk, dev-shm, mmapfork, oom-pipe, resources, stack); what opens all of /dev or
-//! guesses at system calls and instructions (bad-ioctl, dev, opcode, sysinval); and 4,096 processes at once (forkheavy).
+//! guesses at system calls and instructions (bad-ioctl, dev, opcode, sysinval); 4,096 processes at once (forkheavy); and
+//! io-uring, which fails natively too.
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ const MODULES: &[(&str, &str)] = &[
     ),
     (
         "filesystem",
-        "chattr chdir chmod chown copy-file dentry dirdeep dirmany dnotify dup eventfd fallocate fiemap \
+        "chattr chdir chmod chown copy-file dentry dirdeep dirmany dnotify dup eventfd fallocate fiemap handle \
          file-ioctl filename flock fpunch fsize fstat hdd inode-flags io iomix ioprio lease link locka \
          lockf mknod open procfs symlink sync-file touch utime verity xattr",
     ),
@@ -56,7 +57,7 @@ const MODULES: &[(&str, &str)] = &[
     ),
     (
         "os",
-        "af-alg aio aiol cap clock dynlib enosys env get getrandom io-uring kcmp key landlock madvise \
+        "af-alg aio aiol cap clock dynlib enosys env get getrandom kcmp key landlock madvise \
          mlock mmap mmapaddr mmapfixed mmaphuge mmapmany mprotect mremap msync msyncmany munmap pci \
          personality pidfd plugin prctl ptrace readahead revio rlimit seal seccomp seek set shm \
          sysbadaddr syscall sysinfo sysfs unshare urandom userfaultfd usersyscall vdso x86syscall",
