@@ -48,7 +48,7 @@ fixtures! {
     mknod_kinds mmap_files mq_messages mq_waits old_calls open_flags open_path open_special open_tmpfile path_flip
     path_modes path_openat2 path_walk pidfd_family pipe_rules proc_clone proc_clone3 proc_clone_flags
     proc_clone_pidfd proc_clone_tid proc_dumpable proc_dying_pipe proc_exec_args proc_exec_fd proc_exec_script
-    proc_exec_thread proc_exec_unreadable proc_fd_reopen proc_foreign_abi proc_fork proc_limits proc_orphan
+    proc_exec_thread proc_exec_unreadable proc_fd_reopen proc_foreign_abi proc_fork proc_limits proc_orphan proc_own_memory
     proc_prctl proc_refused proc_self_view proc_sessions proc_status proc_subreaper proc_vfork proc_vfork_rules
     proc_wait proc_waitid rename_flags sig_connect sig_fault sig_fd sig_fd_own sig_handlers sig_kill sig_mask
     sig_pipe sig_realtime sig_restart sig_stop sig_storm sig_timers sock_accept_threads sock_families sock_inet6

@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering;
 use super::{Ctx, Forward, Outcome, Role, SysResult, fd, proc};
 use crate::abi::{Errno, Sysno};
 use crate::cage::{FileKind, FsContext};
-use crate::guest::Addr;
+use crate::guest::{Addr, Fd};
 
 const PTRACE_TRACEME: i64 = 0;
 const PTRACE_ATTACH: i64 = 16;
 const PTRACE_SEIZE: i64 = 0x4206;
+const KCMP_FILE: i32 = 0;
+const MPOL_MF_MOVE: i32 = 2;
+const MPOL_MF_MOVE_ALL: i32 = 4;
 const PIDFD_NONBLOCK: u32 = libc::O_NONBLOCK.cast_unsigned();
 const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
 
@@ -38,6 +41,88 @@ pub fn ptrace(cx: &Ctx<'_>, op: i64, pid: i32, _addr: Addr, _data: Addr) -> SysR
         // Nobody is traced by a cage.
         _ => Err(Errno::ESRCH),
     }
+}
+
+/// Whether the number is the calling process's own; those of others are there, or not. A process that is about to run a
+/// call does not end meanwhile: its number stays its own until the kernel has looked.
+fn own(cx: &Ctx<'_>, pid: i32) -> SysResult {
+    if pid == proc::inner_pid(cx) {
+        Ok(Outcome::Continue)
+    } else if pid > 0 && proc::exists(cx, pid) {
+        Err(Errno::EPERM)
+    } else {
+        Err(Errno::ESRCH)
+    }
+}
+
+/// See process_vm_readv(2) and process_vm_writev(2).
+pub fn process_vm(
+    cx: &Ctx<'_>,
+    pid: i32,
+    _local_iov: Addr,
+    _liovcnt: u64,
+    _remote_iov: Addr,
+    _riovcnt: u64,
+    flags: u64,
+) -> SysResult {
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    own(cx, pid)
+}
+
+/// See move_pages(2).
+pub fn move_pages(
+    cx: &Ctx<'_>,
+    pid: i32,
+    _count: u64,
+    _pages: Addr,
+    _nodes: Addr,
+    _status: Addr,
+    flags: i32,
+) -> SysResult {
+    if flags & !(MPOL_MF_MOVE | MPOL_MF_MOVE_ALL) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if pid == 0 {
+        return Ok(Outcome::Continue);
+    }
+    own(cx, pid)
+}
+
+/// See migrate_pages(2).
+pub fn migrate_pages(
+    cx: &Ctx<'_>,
+    pid: i32,
+    _maxnode: u64,
+    _old_nodes: Addr,
+    _new_nodes: Addr,
+) -> SysResult {
+    if pid == 0 {
+        return Ok(Outcome::Continue);
+    }
+    own(cx, pid)
+}
+
+/// See kcmp(2). Which open file a number is, the virtual table says; the rest of one process is the kernel's own to compare.
+pub fn kcmp(cx: &Ctx<'_>, pid1: i32, pid2: i32, ty: i32, idx1: u64, idx2: u64) -> SysResult {
+    own(cx, pid1)?;
+    let outcome = own(cx, pid2)?;
+    if ty != KCMP_FILE {
+        return Ok(outcome);
+    }
+    let file = |index: u64| {
+        let number = i32::try_from(index).map_err(|_| Errno::EBADF)?;
+        Ok::<_, Errno>(cx.descriptor(Fd(number))?.file)
+    };
+    let (first, second) = (file(idx1)?, file(idx2)?);
+    // Linux orders them by where they lie, in a way of its own.
+    let order = match Arc::as_ptr(&first).cmp(&Arc::as_ptr(&second)) {
+        std::cmp::Ordering::Equal => 0u64,
+        std::cmp::Ordering::Less => 1,
+        std::cmp::Ordering::Greater => 2,
+    };
+    Outcome::value(order)
 }
 
 /// See unshare(2).
@@ -92,6 +177,37 @@ mod tests {
             fails(Errno::ESRCH)
         );
         assert_eq!(cage.call("ptrace", &[2, 1, 0, 0]), fails(Errno::ESRCH));
+    }
+
+    #[test]
+    fn what_acts_on_a_process_by_number_acts_on_the_caller_alone() {
+        let cage = TestCage::new();
+        let own = u64::from(std::process::id());
+        let nobody = u64::from(i32::MAX.cast_unsigned());
+        for (call, args) in [
+            ("process_vm_readv", [own, 0, 0, 0, 0, 0]),
+            ("process_vm_writev", [own, 0, 0, 0, 0, 0]),
+            ("move_pages", [own, 0, 0, 0, 0, 2]),
+            ("move_pages", [0; 6]),
+            ("migrate_pages", [own, 0, 0, 0, 0, 0]),
+            ("migrate_pages", [0; 6]),
+            ("kcmp", [own, own, 1, 0, 0, 0]),
+        ] {
+            let outcome = cage.outcome(call, &args);
+            assert!(matches!(outcome, Ok(Outcome::Continue)), "{call}");
+        }
+        for call in ["process_vm_readv", "move_pages", "migrate_pages", "kcmp"] {
+            assert_eq!(cage.call(call, &[1, own, 1, 0, 0, 0]), fails(Errno::EPERM));
+            assert_eq!(
+                cage.call(call, &[nobody, own, 1, 0, 0, 0]),
+                fails(Errno::ESRCH)
+            );
+        }
+        assert_eq!(
+            cage.call("process_vm_readv", &[own, 0, 0, 0, 0, 1]),
+            fails(Errno::EINVAL)
+        );
+        assert_eq!(cage.call("kcmp", &[own, own, 0, 0, 0]), fails(Errno::EBADF));
     }
 
     #[test]

@@ -269,7 +269,7 @@ syscalls! {
     253 inotify_init() => run(events::inotify_init) / files, Full;
     254 inotify_add_watch(fd: Fd, pathname: UserPath, mask: u32) => run(events::inotify_add_watch), Full;
     255 inotify_rm_watch(fd: Fd, wd: i32) => data(events::inotify_rm_watch), Full;
-    256 migrate_pages(pid: i32, maxnode: u64, old_nodes: Addr, new_nodes: Addr) => fail(EPERM), No("acts on other processes' memory");
+    256 migrate_pages(pid: i32, maxnode: u64, old_nodes: Addr, new_nodes: Addr) => run(peers::migrate_pages), Partial("of the calling process alone");
     257 openat(dirfd: DirFd, pathname: UserPath, flags: i32, mode: Mode) => run(open::openat) / files, Full;
     258 mkdirat(dirfd: DirFd, pathname: UserPath, mode: Mode) => run(links::mkdirat), Full;
     259 mknodat(dirfd: DirFd, pathname: UserPath, mode: Mode, dev: u32) => run(links::mknodat), Partial("no devices; set-id bits are dropped");
@@ -292,7 +292,7 @@ syscalls! {
     276 tee(fd_in: Fd, fd_out: Fd, len: usize, flags: u32) => data(transfer::tee), Full;
     277 sync_file_range(fd: Fd, offset: i64, nbytes: i64, flags: u32) => data(io::sync_file_range), Full;
     278 vmsplice(fd: Fd, iov: UserIn, nr_segs: usize, flags: u32) => data(transfer::vmsplice), Full;
-    279 move_pages(pid: i32, count: u64, pages: Addr, nodes: Addr, status: Addr, flags: i32) => fail(EPERM), No("acts on other processes' memory");
+    279 move_pages(pid: i32, count: u64, pages: Addr, nodes: Addr, status: Addr, flags: i32) => run(peers::move_pages), Partial("of the calling process alone");
     280 utimensat(dirfd: DirFd, pathname: UserPath, times: UserIn, flags: i32) => run(meta::utimensat), Full;
     281 epoll_pwait(epfd: Fd, events: UserOut, maxevents: i32, timeout: i32, sigmask: Addr, sigsetsize: usize) => data(events::epoll_pwait), Full;
     282 signalfd(fd: Fd, mask: UserIn, sizemask: usize) => run(events::signalfd) / files, Full;
@@ -323,9 +323,9 @@ syscalls! {
     307 sendmmsg(sockfd: Fd, msgvec: Addr, vlen: u32, flags: i32) => trace(socket::sendmmsg), Full;
     308 setns(fd: Fd, nstype: i32) => fail(EPERM), No("the world is fixed");
     309 getcpu(cpu: UserOut, node: UserOut, tcache: Addr) => pass, Host;
-    310 process_vm_readv(pid: i32, local_iov: Addr, liovcnt: u64, remote_iov: Addr, riovcnt: u64, flags: u64) => fail(EPERM), No("another process's memory");
-    311 process_vm_writev(pid: i32, local_iov: Addr, liovcnt: u64, remote_iov: Addr, riovcnt: u64, flags: u64) => fail(EPERM), No("another process's memory");
-    312 kcmp(pid1: i32, pid2: i32, ty: i32, idx1: u64, idx2: u64) => fail(EPERM), No("shows the kernel's objects");
+    310 process_vm_readv(pid: i32, local_iov: Addr, liovcnt: u64, remote_iov: Addr, riovcnt: u64, flags: u64) => run(peers::process_vm), Partial("of the calling process alone");
+    311 process_vm_writev(pid: i32, local_iov: Addr, liovcnt: u64, remote_iov: Addr, riovcnt: u64, flags: u64) => run(peers::process_vm), Partial("of the calling process alone");
+    312 kcmp(pid1: i32, pid2: i32, ty: i32, idx1: u64, idx2: u64) => run(peers::kcmp), Partial("within the calling process alone");
     313 finit_module(fd: Fd, param_values: Addr, flags: i32) => fail(EPERM), No("needs CAP_SYS_MODULE");
     314 sched_setattr(pid: i32, attr: UserIn, flags: u32) => pass, Host;
     315 sched_getattr(pid: i32, attr: UserOut, size: u32, flags: u32) => pass, Host;

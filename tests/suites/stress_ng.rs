@@ -21,34 +21,37 @@ const SECONDS: &str = "2";
 /// The modules and their stressors, each in one module; the classes are stress-ng's, but for `signal`, which it has in `os`.
 const MODULES: &[(&str, &str)] = &[
     (
-        "sample",
+        "stress/sample",
         "access dir fcntl getdent inotify lockofd rename epoll sock sockfd pipe splice clone fork wait \
          sigfd pty shm-sysv",
     ),
     (
-        "signal",
+        "stress/signal",
         "alarm itimer kill sigabrt sigchld sigfpe sigio signal signest sigpending sigpipe sigq sigrt \
          sigsegv sigsuspend sigtrap timer timerfd",
     ),
-    ("pipe", "fifo pipeherd ring-pipe sendfile tee vm-splice"),
     (
-        "network",
+        "stress/pipe",
+        "fifo pipeherd ring-pipe sendfile tee vm-splice",
+    ),
+    (
+        "stress/network",
         "dccp netdev ping-sock sctp sockabuse sockdiag sockpair sockmany udp udp-flood",
     ),
     (
-        "filesystem",
+        "stress/filesystem",
         "chattr chdir chmod chown copy-file dentry dirdeep dirmany dnotify dup eventfd fallocate fiemap handle \
          file-ioctl filename flock fpunch fsize fstat hdd inode-flags io iomix ioprio lease link locka \
          lockf mknod open procfs symlink sync-file touch utime verity xattr",
     ),
     (
-        "scheduler",
+        "stress/scheduler",
         "affinity close daemon exec exit-group fault futex hrtimers loadavg mq msg mutex \
          nanosleep nice poll pthread race-sched resched schedpolicy sem sem-sysv session sleep spawn \
          switch vfork vforkmany yield zombie",
     ),
     (
-        "memory",
+        "stress/memory",
         "atomic bad-altstack bsearch context full heapsort hsearch judy list lockbus lsearch malloc \
          matrix matrix-3d mcontend membarrier memcpy memfd memrate memthrash mergesort mincore \
          misaligned null numa prefetch qsort radixsort randlist remap rmap shellsort skiplist \
@@ -56,7 +59,7 @@ const MODULES: &[(&str, &str)] = &[
          zero zlib",
     ),
     (
-        "os",
+        "stress/os",
         "af-alg aio aiol cap clock dynlib enosys env get getrandom kcmp key landlock madvise \
          mlock mmap mmapaddr mmapfixed mmaphuge mmapmany mprotect mremap msync msyncmany munmap pci \
          personality pidfd plugin prctl ptrace readahead revio rlimit seal seccomp seek set shm \
@@ -83,7 +86,7 @@ impl Suite for StressNg {
             .iter()
             .map(|&(name, _)| Module {
                 name,
-                sample: name == "sample",
+                sample: name == "stress/sample",
                 limit: Duration::from_secs(900),
             })
             .collect()
