@@ -1,11 +1,13 @@
 //! ioctl(2): an allow-list. What is on it is the kernel's own on a file that it holds for the cage; what makes or
 //! marks descriptors is done here; what would act on more than the file is refused, and the rest is no such request.
 
-use super::{Ctx, Outcome, SysResult};
+use std::os::fd::AsFd;
+
+use super::{Ctx, Outcome, SysResult, tty};
 use crate::abi::Errno;
 use crate::cage::{FileKind, OpenFile};
 use crate::guest::{Addr, Fd};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, fs};
 
 const FIOCLEX: u32 = 0x5451;
 const FIONCLEX: u32 = 0x5450;
@@ -145,9 +147,14 @@ fn open_peer(cx: &Ctx<'_>, fd: Fd, flags: u64) -> SysResult {
         let peer = descriptor::pty_peer(master, flags)?;
         Ok((peer, descriptor::pty_number(master)?))
     })?;
+    let takes = tty::is_taken(cx, &fs::fstat(peer.as_fd())?, flags);
     let label = format!("/dev/pts/{number}").into_bytes();
     let file = OpenFile::new(FileKind::Terminal, label);
-    Outcome::value(cx.open_lowest(file, peer, flags & libc::O_CLOEXEC != 0)?)
+    let number = cx.open_lowest(file, peer, flags & libc::O_CLOEXEC != 0)?;
+    if takes {
+        cx.acquire_terminal(number);
+    }
+    Outcome::value(number)
 }
 
 #[cfg(test)]

@@ -308,7 +308,7 @@ impl Wanted {
                     return tty::open(cx, self, label).map(Some);
                 }
                 if sys::fs::is_terminal(file.as_fd()) {
-                    return self.grant_terminal(cx, file, label).map(Some);
+                    return self.grant_terminal(cx, file, &stat, label).map(Some);
                 }
                 FileKind::File
             }
@@ -339,10 +339,14 @@ impl Wanted {
     }
 
     /// Hands a terminal to the cage; a session leader without one takes it, unless it said `O_NOCTTY` (tty(4)).
-    fn grant_terminal(self, cx: &Ctx<'_>, file: OwnedFd, label: Vec<u8>) -> SysResult {
-        let takes = !self.has(libc::O_NOCTTY)
-            && self.flags & libc::O_ACCMODE != libc::O_WRONLY
-            && tty::wants_terminal(cx);
+    fn grant_terminal(
+        self,
+        cx: &Ctx<'_>,
+        file: OwnedFd,
+        stat: &Stat,
+        label: Vec<u8>,
+    ) -> SysResult {
+        let takes = tty::is_taken(cx, stat, self.flags);
         let outcome = self.grant(cx, FileKind::Terminal, file, label)?;
         if let (true, Outcome::Emulated(fd)) = (takes, &outcome)
             && let Ok(fd) = i32::try_from(*fd)

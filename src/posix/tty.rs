@@ -13,6 +13,8 @@ use crate::sys;
 
 /// The device number of `/dev/tty`.
 const ALIAS: (u32, u32) = (5, 0);
+/// The device number of a pseudoterminal's master.
+const MASTER: (u32, u32) = (5, 2);
 /// The first of the majors of Unix98 terminals, and how many there are.
 const PTS: std::ops::RangeInclusive<u32> = 136..=143;
 
@@ -30,9 +32,13 @@ struct Standing {
     terminal: u64,
 }
 
-/// Whether a terminal that the calling process opens becomes its controlling one: it leads a session that has none.
-pub(super) fn wants_terminal(cx: &Ctx<'_>) -> bool {
-    standing(cx).is_some_and(|own| own.session == cx.cage().tgid.0 && own.terminal == 0)
+/// Whether a terminal that the calling process opens with these flags becomes its controlling one: it leads a session
+/// that has none, and can read it. A master never does; asked for it, the kernel would take its other end.
+pub(super) fn is_taken(cx: &Ctx<'_>, terminal: &Stat, flags: i32) -> bool {
+    flags & libc::O_NOCTTY == 0
+        && flags & libc::O_ACCMODE != libc::O_WRONLY
+        && (libc::major(terminal.rdev), libc::minor(terminal.rdev)) != MASTER
+        && standing(cx).is_some_and(|own| own.session == cx.cage().tgid.0 && own.terminal == 0)
 }
 
 fn standing(cx: &Ctx<'_>) -> Option<Standing> {
