@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 export CAGE_TRACE_TESTS=all CAGE_TRACE_PLATFORMS=hybrid,ptrace CAGE_TRACE_SUITES=all
 # Half an hour of mixed load on each platform; a shorter soak is said in the output.
 export CAGE_TRACE_SOAK="${CAGE_TRACE_SOAK:-1800}"
+# Each server is under load for twenty seconds.
+export CAGE_TRACE_LOAD=20
 cargo fmt --check
 cargo clippy --all-targets -- -D warnings
 cargo test --no-fail-fast

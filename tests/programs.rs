@@ -71,6 +71,47 @@ fn rust_program() -> Case {
     Case::new(&[&program.to_string_lossy()])
 }
 
+/// A script with a server in it and a load of `CAGE_TRACE_LOAD` seconds, or of two.
+fn server(script: &str) -> Case {
+    let load = env::var("CAGE_TRACE_LOAD")
+        .ok()
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap_or(2_u64);
+    let whole = format!("{}\n{script}", include_str!("programs/server.sh"));
+    Case::script("bash", &whole)
+        .env(&format!("LOAD={load}"))
+        .limit(180 + 4 * load)
+}
+
+/// PostgreSQL's programs lie apart, in a directory for each version.
+fn postgres() -> Case {
+    let newest = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .max()
+        .unwrap_or(0);
+    let programs = format!("/usr/lib/postgresql/{newest}/bin");
+    server(include_str!("programs/postgres.sh"))
+        .env(&format!("POSTGRES={programs}"))
+        .needs(&[
+            &format!("{programs}/initdb"),
+            &format!("{programs}/pgbench"),
+        ])
+        .with_account()
+}
+
+/// What a server of root's needs to become another user, to end its workers, which then are that user's, and to write
+/// the logs that it gave them.
+const DROPS_ROOT: &[&str] = &[
+    "--cap-add=setuid",
+    "--cap-add=setgid",
+    "--cap-add=chown",
+    "--cap-add=kill",
+    "--cap-add=dac_override",
+];
+
 cases! {
     // Coreutils.
     echo: Case::new(&["/bin/echo", "-e", "hello\\tworld", "*", "$HOME"]).on_ptrace();
@@ -154,6 +195,14 @@ cases! {
     busybox_shell: Case::new(&["busybox", "sh", "-c", include_str!("programs/busybox.sh")]).on_ptrace();
     musl_static: sh("musl-gcc -O1 -static -o prog musl.c -pthread && ./prog a b; ./prog").needs(&["musl-gcc"]).file("musl.c", include_str!("programs/musl.c")).on_ptrace();
     rust_threads: rust_program().on_ptrace();
+
+    // Servers with their clients, under load.
+    redis: server(include_str!("programs/redis.sh")).needs(&["redis-server", "redis-cli", "redis-benchmark"]).on_ptrace();
+    nginx_and_curl: server(include_str!("programs/nginx.sh")).needs(&["/usr/sbin/nginx", "curl", "pgrep"]).root_with(DROPS_ROOT).on_ptrace();
+    postgresql: postgres().on_ptrace();
+    rsync: server(include_str!("programs/rsync.sh")).needs(&["rsync"]).root_with(DROPS_ROOT).on_ptrace();
+    openssl_server: server(include_str!("programs/openssl.sh")).needs(&["openssl", "curl"]).on_ptrace();
+    tmux: server(include_str!("programs/tmux.sh")).needs(&["tmux", "script"]).on_ptrace();
 }
 
 /// A script that no case includes would never run.

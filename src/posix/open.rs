@@ -339,13 +339,7 @@ impl Wanted {
     }
 
     /// Hands a terminal to the cage; a session leader without one takes it, unless it said `O_NOCTTY` (tty(4)).
-    fn grant_terminal(
-        self,
-        cx: &Ctx<'_>,
-        file: OwnedFd,
-        stat: &Stat,
-        label: Vec<u8>,
-    ) -> SysResult {
+    fn grant_terminal(self, cx: &Ctx<'_>, file: OwnedFd, stat: &Stat, label: Vec<u8>) -> SysResult {
         let takes = tty::is_taken(cx, stat, self.flags);
         let outcome = self.grant(cx, FileKind::Terminal, file, label)?;
         if let (true, Outcome::Emulated(fd)) = (takes, &outcome)

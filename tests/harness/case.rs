@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::process::{Output, Running};
-use super::scratch::{Installed, Scratch, User};
+use super::scratch::{Installed, Scratch, User, running_as_root};
 use super::{PLAIN_PATH, platforms, program, quick, skip};
 
 /// A run that takes longer than this hangs.
@@ -131,6 +131,8 @@ pub(crate) struct Case {
     files: Vec<(String, Vec<u8>, u32)>,
     ignored: Vec<String>,
     variants: Vec<Vec<String>>,
+    as_root: Vec<String>,
+    with_account: bool,
     fails_alike: bool,
     silent: bool,
     /// The program that it names may be installed.
@@ -149,6 +151,8 @@ impl Case {
             files: Vec::new(),
             ignored: Vec::new(),
             variants: vec![Vec::new()],
+            as_root: Vec::new(),
+            with_account: false,
             fails_alike: false,
             silent: false,
             _installed: Installed::get(),
@@ -211,6 +215,18 @@ impl Case {
         self.also(&["--platform=ptrace"])
     }
 
+    /// Flags of root's caged runs: a server that gives up root's id needs capabilities for that.
+    pub(crate) fn root_with(mut self, flags: &[&str]) -> Self {
+        self.as_root = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self
+    }
+
+    /// The program refuses to be root's and asks for its user's name: it runs as one user, who has an account.
+    pub(crate) fn with_account(mut self) -> Self {
+        self.with_account = true;
+        self
+    }
+
     /// The program is meant to end with a failure, natively as well.
     pub(crate) fn fails_alike(mut self) -> Self {
         self.fails_alike = true;
@@ -235,11 +251,19 @@ impl Case {
         }
         let _installed = Installed::get();
         let mut failures = String::new();
-        for &user in User::all() {
+        let users = if self.with_account {
+            User::with_account()
+        } else {
+            User::all()
+        };
+        for &user in users {
             let scratch = Scratch::new(user);
             let native = self.output(&scratch, None);
-            for flags in self.flags() {
+            for mut flags in self.flags() {
                 scratch.reset();
+                if user == User::Own && running_as_root() && flags != ["native"] {
+                    flags.extend(self.as_root.iter().cloned());
+                }
                 let caged = self.output(&scratch, Some(&flags));
                 if let Some(difference) = self.compare(&native, &caged) {
                     let flags = flags.join(" ");

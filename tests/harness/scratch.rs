@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::hash::{Hash, Hasher};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown, lchown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
@@ -23,6 +23,8 @@ pub(crate) enum User {
     Own,
     /// A user id that no account has, without groups: only root can become it.
     Ordinary,
+    /// The ordinary user whose account every machine has, for programs that ask for their user's name: likewise.
+    Nobody,
 }
 
 impl User {
@@ -35,19 +37,47 @@ impl User {
         }
     }
 
+    /// One user who has an account and is not root.
+    pub(crate) fn with_account() -> &'static [Self] {
+        if running_as_root() {
+            &[Self::Nobody]
+        } else {
+            &[Self::Own]
+        }
+    }
+
     /// Makes `command` run as this user; std drops the supplementary groups along with root's id.
     pub(crate) fn apply(self, command: &mut Command) {
-        if self == Self::Ordinary {
-            command.gid(ordinary_id()).uid(ordinary_id());
+        if let Some((user, group)) = self.ids() {
+            command.gid(group).uid(user);
         }
     }
 
     fn give(self, path: &Path) {
-        if self == Self::Ordinary {
-            let id = Some(ordinary_id());
-            lchown(path, id, id).unwrap_or_else(|e| panic!("chown {}: {e}", path.display()));
+        if let Some((user, group)) = self.ids() {
+            lchown(path, Some(user), Some(group))
+                .unwrap_or_else(|e| panic!("chown {}: {e}", path.display()));
         }
     }
+
+    /// The user and the group to become, unless they are the tests' own.
+    fn ids(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Own => None,
+            Self::Ordinary => Some((ordinary_id(), ordinary_id())),
+            Self::Nobody => Some(nobody()),
+        }
+    }
+}
+
+/// The ids of the account that is called nobody.
+fn nobody() -> (u32, u32) {
+    let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let ids = text.lines().find_map(|line| {
+        let mut fields = line.strip_prefix("nobody:")?.split(':').skip(1);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    });
+    ids.unwrap_or_else(|| panic!("/etc/passwd has no nobody"))
 }
 
 /// Whether the tests run as root (the owner of /proc/self is the effective user).
@@ -150,11 +180,7 @@ impl Scratch {
         // The umask of whoever runs the tests must not decide.
         fs::set_permissions(&self.path, Permissions::from_mode(0o755))
             .unwrap_or_else(|e| panic!("chmod {}: {e}", self.path.display()));
-        if self.user == User::Ordinary {
-            let id = Some(ordinary_id());
-            chown(&self.path, id, id)
-                .unwrap_or_else(|e| panic!("chown {}: {e}", self.path.display()));
-        }
+        self.user.give(&self.path);
     }
 }
 
