@@ -22,8 +22,24 @@ use nix::sys::socket::{
 static CLOSED_STDIO: AtomicU32 = AtomicU32::new(0);
 /// Whether SIGPIPE was ignored when this program started; Rust's runtime ignores it before `main`.
 static SIGPIPE_IGNORED: AtomicU32 = AtomicU32::new(0);
+/// Whether glibc's SIGSETXID was ignored when this program started, as it is below a `posix_spawn` of a program with threads; our
+/// own first thread gives it a handler.
+static SETXID_IGNORED: AtomicU32 = AtomicU32::new(0);
 /// The signals that were blocked when this program started.
 static BLOCKED_SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+/// A signal of glibc's own, which its sigaction refuses to name.
+const SIGSETXID: libc::c_int = 33;
+
+/// `struct sigaction` as the kernel has it on x86_64.
+#[repr(C)]
+#[derive(Default)]
+struct KernelAction {
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
 
 extern "C" fn remember_start() {
     let mut closed = 0;
@@ -34,13 +50,24 @@ extern "C" fn remember_start() {
         }
     }
     CLOSED_STDIO.store(closed, Ordering::Relaxed);
-    // SAFETY: all-zero is a valid sigaction and a valid set; both calls only read the state into live locals.
+    // SAFETY: all-zero is a valid sigaction and a valid set; the calls only read the state into live locals of the kernel's layout.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         if libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action) == 0
             && action.sa_sigaction == libc::SIG_IGN
         {
             SIGPIPE_IGNORED.store(1, Ordering::Relaxed);
+        }
+        let mut setxid = KernelAction::default();
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            SIGSETXID,
+            std::ptr::null::<KernelAction>(),
+            &raw mut setxid,
+            size_of::<u64>(),
+        );
+        if setxid.handler == libc::SIG_IGN {
+            SETXID_IGNORED.store(1, Ordering::Relaxed);
         }
         let mut blocked = 0_u64;
         libc::syscall(
@@ -171,12 +198,26 @@ pub fn close_number(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// Gives the calling process the signal state that this program was started with: mask and SIGPIPE.
+/// Gives the calling process the signal state that this program was started with: mask, SIGPIPE and SIGSETXID.
 pub fn restore_signals() {
     let ignored = SIGPIPE_IGNORED.load(Ordering::Relaxed) != 0;
     let blocked = BLOCKED_SIGNALS.load(Ordering::Relaxed);
-    // SAFETY: no handler is installed, and the set has the size that the kernel expects.
+    let setxid = KernelAction {
+        handler: libc::SIG_IGN,
+        ..KernelAction::default()
+    };
+    // SAFETY: no handler is installed, the action is as the kernel lays it out, and the sets have the size that it expects.
     unsafe {
+        // Else the exec takes the handler away.
+        if SETXID_IGNORED.load(Ordering::Relaxed) != 0 {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                SIGSETXID,
+                &raw const setxid,
+                std::ptr::null_mut::<KernelAction>(),
+                size_of::<u64>(),
+            );
+        }
         libc::signal(
             libc::SIGPIPE,
             if ignored {
