@@ -296,6 +296,18 @@ fn the_audit_file_is_covered_under_all_its_names() {
 }
 
 #[test]
+fn the_name_of_the_run_has_an_address() {
+    check(
+        r#"for name in cage other; do
+               "$CT" -q --hostname=$name -- sh -c 'getent hosts "$(uname -n)"; head -c -1 /etc/hosts | tail -n 1; echo; (echo x >/etc/hosts) 2>/dev/null || echo fixed'
+           done
+           "$CT" -q --ro-bind /etc -- cmp /etc/hosts - </etc/hosts && echo "the host's"
+           "$CT" -q --hide /etc/hosts -- cat /etc/hosts 2>/dev/null || echo hidden"#,
+        "127.0.1.1       cage\n127.0.1.1\tcage\nfixed\n127.0.1.1       other\n127.0.1.1\tother\nfixed\nthe host's\nhidden\n",
+    );
+}
+
+#[test]
 fn nothing_survives_a_killed_supervisor() {
     check(
         r#""$CT" -q -- sh -c 'sleep 73.0625 & sleep 73.0625' & until pgrep -f "^sleep 73.0625" >/dev/null; do sleep 0.05; done

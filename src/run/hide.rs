@@ -184,12 +184,8 @@ struct Search<'v> {
 impl Search<'_> {
     /// What shows at `place`: whether it is a directory. A symlink is none.
     fn is_directory(&self, place: &Path) -> Option<bool> {
-        match self.view.covers.get(place) {
-            Some(Cover::Host(shown)) => return Some(shown.directory),
-            Some(Cover::Mask { directory }) => return Some(*directory),
-            Some(Cover::Link { .. }) => return Some(false),
-            Some(_) => return Some(true),
-            None => {}
+        if let Some(cover) = self.view.covers.get(place) {
+            return Some(cover.is_directory());
         }
         let origins = self.view.origins(place);
         let kind = |origin: &PathBuf| Some(fs::symlink_metadata(origin).ok()?.is_dir());
@@ -343,8 +339,7 @@ impl View {
             ));
         }
         let directory = match self.covers.get(&place) {
-            Some(Cover::Host(shown)) => shown.directory,
-            Some(_) => true,
+            Some(cover) => cover.is_directory(),
             None => {
                 let origins = self.origins(&place);
                 let kind = origins.iter().find_map(|origin| fs::metadata(origin).ok());

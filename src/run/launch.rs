@@ -366,7 +366,7 @@ fn leave_host(
         Net::Host => OwnNetwork::none(),
     };
     maps.write()?;
-    let hostname = options.hostname.as_deref().unwrap_or("cage");
+    let hostname = options.hostname();
     namespace::set_hostname(hostname).map_err(|error| {
         LaunchError::new("cannot set the host name of the run", error).mend(RESTRICTED)
     })?;

@@ -9,6 +9,7 @@ mod entries;
 mod filesystem;
 mod hide;
 mod hierarchy;
+mod hosts;
 mod id_maps;
 mod identity;
 mod init;

@@ -272,3 +272,11 @@ pub struct Options {
     /// `--mediate`.
     pub mediate: Mediate,
 }
+
+impl Options {
+    /// The host name inside.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        self.hostname.as_deref().unwrap_or("cage")
+    }
+}

@@ -107,7 +107,7 @@ impl View {
                     "{} is a symbolic link inside: name the place that it leads to",
                     place.display()
                 )),
-                _ if there.is_dir() != is_directory(cover) => {
+                _ if there.is_dir() != cover.is_directory() => {
                     let (has, needs) = if there.is_dir() {
                         ("a directory", "a file")
                     } else {
@@ -141,7 +141,7 @@ impl View {
                             frame.display()
                         ),
                         _ => {
-                            let directory = if is_directory(cover) {
+                            let directory = if cover.is_directory() {
                                 Some(&*origin)
                             } else {
                                 origin.parent()
@@ -150,7 +150,7 @@ impl View {
                                 "{} does not exist, and what is bound read-write is not changed for it: make it on the host first (mkdir -p {}{})",
                                 place.display(),
                                 directory.unwrap_or(&origin).display(),
-                                if is_directory(cover) {
+                                if cover.is_directory() {
                                     ""
                                 } else {
                                     ", and a file in it"
@@ -204,15 +204,5 @@ impl View {
         }
         self.covers.insert(place.to_owned(), Cover::Frame);
         Ok(())
-    }
-}
-
-/// Whether the cover lies over a directory.
-fn is_directory(cover: &Cover) -> bool {
-    match cover {
-        Cover::Host(shown) => shown.directory,
-        Cover::Mask { directory } => *directory,
-        Cover::Link { .. } => false,
-        _ => true,
     }
 }

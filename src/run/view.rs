@@ -22,6 +22,8 @@ pub(super) enum Cover {
     Host(Shown),
     /// An empty file or directory that nobody can change.
     Mask { directory: bool },
+    /// A file of the run's own that nobody can change.
+    Text(Vec<u8>),
     /// A symlink.
     Link { target: PathBuf },
     /// The minimal `/dev`.
@@ -59,6 +61,16 @@ impl Shown {
 impl Cover {
     fn read_only(source: impl Into<PathBuf>, directory: bool) -> Self {
         Self::Host(Shown::read_only(source, directory))
+    }
+
+    /// Whether it lies over a directory. A symlink is none.
+    pub(super) fn is_directory(&self) -> bool {
+        match self {
+            Self::Host(shown) => shown.directory,
+            Self::Mask { directory } => *directory,
+            Self::Link { .. } | Self::Text(_) => false,
+            _ => true,
+        }
     }
 
     /// Whether a mount point in it is made, not found.
@@ -182,6 +194,9 @@ impl View {
                 view.show_command(file);
             }
             links.extend(command.links.iter().cloned());
+        }
+        if !view.other_root {
+            view.name_in_hosts(options.hostname());
         }
         if caller.root {
             view.mask_for_root();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -248,6 +248,9 @@ impl World {
                 copy_base(Path::new(if *directory { "nothing" } else { "empty" }))
                     .and_then(Self::read_only)
             }
+            Cover::Text(text) => Self::make_text(base, &own, text)
+                .and_then(|()| copy_base(&own))
+                .and_then(Self::read_only),
             Cover::Devices => {
                 make_directory(base, &own, 0o755).and_then(|()| self.fill_devices(&site.host, &own))
             }
@@ -304,7 +307,7 @@ impl World {
         }
         let file = match cover {
             Cover::Host(Shown { directory, .. }) | Cover::Mask { directory } => !directory,
-            Cover::Link { .. } => true,
+            Cover::Link { .. } | Cover::Text(_) => true,
             _ => false,
         };
         let top = Path::new("");
@@ -319,6 +322,12 @@ impl World {
             };
         }
         make_file(directory, place, 0o000)
+    }
+
+    fn make_text(base: BorrowedFd<'_>, name: &Path, text: &[u8]) -> io::Result<()> {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = openat(base, name, flags, Mode::from_bits_truncate(0o644))?;
+        File::from(file).write_all(text)
     }
 
     /// A restricted copy of what the host has, for `place`.
