@@ -1,6 +1,6 @@
 //! Metadata changed by name: modes, owners, times, lengths. Extended attributes are in `xattr.rs`.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use super::links::SET_ID;
 use super::path::{Last, Path, Target};
@@ -109,15 +109,43 @@ pub fn fchmodat2(
     if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    let mode = mode.0 & !SET_ID;
     named(cx, dirfd, pathname, flags)?.run(cx, flags, |dir, name, flags| {
-        sys::fs::chmod(dir, name, mode, flags)
+        if mode.0 & SET_ID != 0
+            && let Some(done) = chmod_directory(cx, dir, name, mode, flags)
+        {
+            return done;
+        }
+        sys::fs::chmod(dir, name, mode.0 & !SET_ID, flags)
     })
+}
+
+/// Gives a mode with set-id bits to a directory, where they only say whose group is inherited; `None` where it is none. Of
+/// a name it is the directory held here that changes, never a file that takes its place.
+fn chmod_directory(
+    cx: &Ctx<'_>,
+    dir: BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+    mode: Mode,
+    flags: i32,
+) -> Option<Result<(), Errno>> {
+    let name = if name.is_empty() { c"." } else { name };
+    let keeps_link = match flags & libc::AT_SYMLINK_NOFOLLOW {
+        0 => 0,
+        _ => libc::O_NOFOLLOW,
+    };
+    let place = sys::fs::open_place(dir, name, libc::O_DIRECTORY | keeps_link).ok()?;
+    let own_name = sys::fs::own_name(place.as_raw_fd());
+    let host_proc = cx.kernel.host_proc.as_fd();
+    Some(sys::fs::chmod(host_proc, &own_name, mode.0 & 0o7777, 0))
 }
 
 /// See fchmod(2).
 pub fn fchmod(cx: &Ctx<'_>, fd: Fd, mode: Mode) -> SysResult {
-    cx.with_file(fd, |file| sys::fs::fchmod(file, mode.0 & !SET_ID))?;
+    cx.with_file(fd, |file| {
+        let is_directory = sys::fs::fstat(file)?.kind() == libc::S_IFDIR;
+        let dropped = if is_directory { 0 } else { SET_ID };
+        sys::fs::fchmod(file, mode.0 & 0o7777 & !dropped)
+    })?;
     Outcome::DONE
 }
 

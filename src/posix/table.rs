@@ -103,8 +103,8 @@ syscalls! {
     87  unlink(pathname: UserPath) => run(links::unlink), Full;
     88  symlink(target: UserPath, linkpath: UserPath) => run(links::symlink), Full;
     89  readlink(pathname: UserPath, buf: UserOut, bufsiz: i32) => run(stat::readlink), Full;
-    90  chmod(pathname: UserPath, mode: Mode) => run(meta::chmod), Partial("set-id bits are dropped");
-    91  fchmod(fd: Fd, mode: Mode) => run(meta::fchmod), Partial("set-id bits are dropped");
+    90  chmod(pathname: UserPath, mode: Mode) => run(meta::chmod), Partial("set-id bits of files are dropped");
+    91  fchmod(fd: Fd, mode: Mode) => run(meta::fchmod), Partial("set-id bits of files are dropped");
     92  chown(pathname: UserPath, owner: u32, group: u32) => run(meta::chown), Full;
     93  fchown(fd: Fd, owner: u32, group: u32) => run(meta::fchown), Full;
     94  lchown(pathname: UserPath, owner: u32, group: u32) => run(meta::lchown), Full;
@@ -281,7 +281,7 @@ syscalls! {
     265 linkat(olddirfd: DirFd, oldpath: UserPath, newdirfd: DirFd, newpath: UserPath, flags: i32) => run(links::linkat), Full;
     266 symlinkat(target: UserPath, newdirfd: DirFd, linkpath: UserPath) => run(links::symlinkat), Full;
     267 readlinkat(dirfd: DirFd, pathname: UserPath, buf: UserOut, bufsiz: i32) => run(stat::readlinkat), Full;
-    268 fchmodat(dirfd: DirFd, pathname: UserPath, mode: Mode) => run(meta::fchmodat), Partial("set-id bits are dropped");
+    268 fchmodat(dirfd: DirFd, pathname: UserPath, mode: Mode) => run(meta::fchmodat), Partial("set-id bits of files are dropped");
     269 faccessat(dirfd: DirFd, pathname: UserPath, mode: i32) => run(stat::faccessat), Full;
     270 pselect6(nfds: i32, readfds: Addr, writefds: Addr, exceptfds: Addr, timeout: Addr, sig: Addr) => data(events::pselect6), Full;
     271 ppoll(fds: Addr, nfds: u32, tmo_p: Addr, sigmask: Addr, sigsetsize: usize) => data(events::ppoll), Full;
@@ -376,7 +376,7 @@ syscalls! {
     449 futex_waitv(waiters: Addr, nr_futexes: u32, flags: u32, timeout: Addr, clockid: i32) => pass, Host;
     450 set_mempolicy_home_node(start: u64, len: u64, home_node: u64, flags: u64) => pass, Host;
     451 cachestat(fd: Fd, cstat_range: UserIn, cstat: UserOut, flags: u32) => data(io::cachestat), Full;
-    452 fchmodat2(dirfd: DirFd, pathname: UserPath, mode: Mode, flags: i32) => run(meta::fchmodat2), Partial("set-id bits are dropped");
+    452 fchmodat2(dirfd: DirFd, pathname: UserPath, mode: Mode, flags: i32) => run(meta::fchmodat2), Partial("set-id bits of files are dropped");
     453 map_shadow_stack(addr: Addr, size: u64, flags: u32) => pass, Host;
     454 futex_wake(uaddr: Addr, mask: u64, nr: i32, flags: u32) => pass, Host;
     455 futex_wait(uaddr: Addr, val: u64, mask: u64, flags: u32, timeout: Addr, clockid: i32) => pass, Host;
