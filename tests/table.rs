@@ -84,6 +84,24 @@ fn the_docs_say_what_the_table_says() {
     );
 }
 
+#[test]
+fn every_call_that_is_full_has_a_fixture() {
+    let rows = rows();
+    let fixtures = fixtures();
+    let known: BTreeSet<&str> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+    let covered: BTreeSet<&str> = fixtures.values().flatten().map(String::as_str).collect();
+    for name in &covered {
+        assert!(known.contains(name), "{name} is no call");
+    }
+    let full = rows.iter().filter(|row| row["support"] == "Full");
+    let missing: Vec<&str> = full
+        .filter_map(|row| row["name"].as_str())
+        .filter(|name| !covered.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "no fixture covers {missing:?}");
+    assert!(fixtures.len() >= 200, "{} fixtures", fixtures.len());
+}
+
 /// The calls of a fixture's caged run that the log shows, those that succeeded or do not return.
 fn made(name: &str) -> BTreeSet<String> {
     let fixture = Installed::get().add(&build(name));
