@@ -4,7 +4,6 @@ import runpy
 import sys
 import unittest
 
-where = os.path.abspath(sys.argv.pop(1))
 opened, written, closed, pid = os.open, os.write, os.close, os.getpid
 runner = os.getpid()
 
@@ -27,22 +26,26 @@ def saying(name, verdict):
     setattr(unittest.TestResult, name, method)
 
 
-saying("startTest", "start")
-saying("addSuccess", "pass")
-saying("addExpectedFailure", "pass")
-saying("addUnexpectedSuccess", "fail")
-saying("addError", "fail")
-saying("addFailure", "fail")
-saying("addSkip", "skip")
+def saying_of_parts():
+    original = unittest.TestResult.addSubTest
 
-whole = unittest.TestResult.addSubTest
+    def method(self, test, subtest, error):
+        if error is not None:
+            say("fail", test)
+        return original(self, test, subtest, error)
 
-
-def part(self, test, subtest, error):
-    if error is not None:
-        say("fail", test)
-    return whole(self, test, subtest, error)
+    unittest.TestResult.addSubTest = method
 
 
-unittest.TestResult.addSubTest = part
-runpy.run_module("test", run_name="__main__", alter_sys=True)
+# multiprocessing's spawned children import this file too.
+if __name__ == "__main__":
+    where = os.path.abspath(sys.argv.pop(1))
+    saying("startTest", "start")
+    saying("addSuccess", "pass")
+    saying("addExpectedFailure", "pass")
+    saying("addUnexpectedSuccess", "fail")
+    saying("addError", "fail")
+    saying("addFailure", "fail")
+    saying("addSkip", "skip")
+    saying_of_parts()
+    runpy.run_module("test", run_name="__main__", alter_sys=True)
