@@ -140,7 +140,15 @@ impl Platform {
     }
 
     fn ask_tracer(&self, message: ToTracer) {
-        self.to_tracer.lock().push_back(message);
+        let alone = {
+            let mut messages = self.to_tracer.lock();
+            messages.push_back(message);
+            messages.len() == 1
+        };
+        if !alone {
+            // Who put the first one there has it woken, and it takes all. Hundreds of threads may wait for one table.
+            return;
+        }
         let tid = self.tracer_tid.load(Ordering::Acquire);
         if tid != 0 {
             crate::sys::signal::wake(tid);
