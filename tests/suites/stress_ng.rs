@@ -87,7 +87,7 @@ impl Suite for StressNg {
             .map(|&(name, _)| Module {
                 name,
                 sample: name == "stress/sample",
-                limit: Duration::from_secs(900),
+                limit: Duration::from_secs(1_200),
             })
             .collect()
     }

@@ -14,7 +14,7 @@ for stressor in "$@"; do
     esac
     # On the ptrace platform a thousand threads that open files one after the other take their time.
     case $stressor in
-        loadavg | pthread) limit=120 ;;
+        loadavg | pthread) limit=300 ;;
         *) limit=30 ;;
     esac
     timeout -k 5 "$limit" stress-ng --verify --timeout "${seconds}s" --oomable --temp-path . "--$stressor" 1 "${bound[@]}" >said 2>&1
