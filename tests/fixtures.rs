@@ -55,14 +55,15 @@ fixtures! {
     proc_own_memory proc_prctl proc_refused proc_self_view proc_sessions proc_status proc_subreaper proc_threads_end
     proc_vfork proc_vfork_rules proc_wait proc_waitid rename_flags sched_policies sched_priorities sig_children
     sig_connect sig_fault sig_fd sig_fd_own sig_handlers sig_kill sig_mask sig_pipe sig_realtime sig_restart
-    sig_stop sig_storm sig_timers sig_wait sock_accept_threads sock_backlog sock_families sock_inet6 sock_mmsg
-    sock_msg sock_nonblock sock_oob sock_options sock_pair sock_peek sock_peer_end sock_peercred sock_rights_many
-    sock_route sock_scm_cred sock_scm_rights sock_seqpacket sock_shutdown sock_stream_big sock_tcp sock_tcp_errors
-    sock_timeo sock_udp sock_udp_errors sock_unix_abstract sock_unix_dgram sock_unix_path splice_files splice_memory
-    stat_family statfs_kinds statx_masks stdio_closed sync_family sys_misc thread_create thread_exit thread_fd_reuse
-    thread_fd_storm thread_files_split thread_fs thread_robust thread_signals thread_sync time_nanosleep time_sleep
-    times_special truncate_alloc tty_jobs tty_openpty tty_pty tty_session usage_times world_namespaces world_pids
-    world_proc_sys world_refused_files world_root world_sys_dev xattr_errors xattr_user
+    sig_stop sig_storm sig_timers sig_unnoticed sig_wait sock_accept_threads sock_backlog sock_families sock_inet6
+    sock_mmsg sock_msg sock_nonblock sock_oob sock_options sock_pair sock_peek sock_peer_end sock_peercred
+    sock_rights_many sock_route sock_scm_cred sock_scm_rights sock_seqpacket sock_shutdown sock_stream_big sock_tcp
+    sock_tcp_errors sock_timeo sock_udp sock_udp_errors sock_unix_abstract sock_unix_dgram sock_unix_path
+    splice_files splice_memory stat_family statfs_kinds statx_masks stdio_closed sync_family sys_misc thread_create
+    thread_exit thread_fd_reuse thread_fd_storm thread_files_split thread_fs thread_robust thread_signals
+    thread_sync time_nanosleep time_sleep times_special truncate_alloc tty_jobs tty_openpty tty_pty tty_session
+    usage_times world_namespaces world_pids world_proc_sys world_refused_files world_root world_sys_dev xattr_errors
+    xattr_user
 }
 
 /// A fixture that nobody listed would never run.

@@ -20,11 +20,12 @@ use super::{Handover, Kind, Next, Platform, ToTracer, notifier};
 use crate::abi::wait::Ended;
 use crate::cage::{Thread, Tid};
 use crate::dispatch::Way;
+use crate::interpose::Call;
 use crate::posix::row::lets_through;
 use crate::posix::table;
 use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
 use crate::sys::{memory, notify, privilege, signal};
-use tracee::{Phase, Tracee};
+use tracee::{At, Entry, Phase, Tracee};
 
 const EINTR: i64 = 4;
 impl Handover {
@@ -337,10 +338,10 @@ impl Tracer {
             }
             return self.go_on(stopped, 0);
         }
-        let entry = tracee::Entry {
+        let entry = Entry {
             regs,
             call,
-            at: tracee::At::Back,
+            at: At::Back,
         };
         match next {
             Next::Forward(forward) => self.forward(stopped, entry, forward, change),
@@ -387,13 +388,19 @@ impl Tracer {
         }
         let kernel = &self.platform.dispatcher.kernel;
         let regs = stopped.regs()?;
-        if regs.rax.cast_signed() == -EINTR
-            && regs.orig_rax.cast_signed() >= 0
-            && unseen::is_unseen(kernel.host_proc.as_fd(), stopped.tid(), number)
-        {
-            let mut regs = regs;
-            regs.rax = (-ERESTARTNOINTR).cast_unsigned();
-            stopped.set_regs(&regs)?;
+        let is_call = regs.orig_rax.cast_signed() >= 0;
+        let mut rest = None;
+        if is_call && (regs.rax.cast_signed() == -EINTR || regs.rax.cast_signed() > 0) {
+            rest = unseen::rest(&thread, &regs);
+            let unseen = (rest.is_some() || regs.rax.cast_signed() == -EINTR)
+                && unseen::is_unseen(kernel.host_proc.as_fd(), stopped.tid(), number);
+            if !unseen {
+                rest = None;
+            } else if rest.is_none() {
+                let mut regs = regs;
+                regs.rax = (-ERESTARTNOINTR).cast_unsigned();
+                stopped.set_regs(&regs)?;
+            }
         }
         thread.settle();
         self.platform
@@ -402,6 +409,15 @@ impl Tracer {
                 thread: &thread,
                 signal: number,
             });
+        // A log that wants results has a line of the part already, and gets one of the whole.
+        if let Some(rest) = rest {
+            let entry = Entry {
+                regs,
+                call: Call::new(regs.orig_rax, tracee::args(&regs)),
+                at: At::Exit,
+            };
+            return self.forward(stopped, entry, rest, None);
+        }
         self.go_on(stopped, number)
     }
 
