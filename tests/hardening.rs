@@ -87,6 +87,17 @@ fn cages_killed_at_any_point_leave_nothing_behind() {
 }
 
 #[test]
+fn a_table_outlives_whoever_is_killed_while_changing_it() {
+    each("killed_sharing", &[], |what, output| {
+        assert_eq!(
+            (output.status, output.stdout_text().as_str()),
+            (0, "wrong 0\n"),
+            "{what}"
+        );
+    });
+}
+
+#[test]
 fn threads_that_never_cease_to_open_hold_up_no_fork() {
     each("fork_in_a_storm", &[], |what, output| {
         assert_eq!(

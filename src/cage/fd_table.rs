@@ -46,6 +46,9 @@ pub struct FdTable {
     /// Numbers that were being closed when the kernel began to copy its table: the copy may hold them, though the
     /// closes have run since.
     copied_closing: Vec<i32>,
+    /// Whether somebody who shared it was killed in the midst of a change: the kernel may hold things at numbers that are
+    /// free here, and what is put there replaces them.
+    shaken: bool,
 }
 
 impl FdTable {
@@ -129,6 +132,18 @@ impl FdTable {
         Ok(descriptor)
     }
 
+    /// Takes back a number whose file may or may not be in the kernel's table, and will not be taken out of it.
+    pub fn abandon(&mut self, fd: i32) {
+        let _ = self.remove(fd);
+        self.shaken = true;
+    }
+
+    /// Whether the kernel may hold something at numbers that are free here.
+    #[must_use]
+    pub fn is_shaken(&self) -> bool {
+        self.shaken
+    }
+
     /// Notes that `tid` is about to close this number in the kernel.
     pub fn mark_closing(&mut self, fd: i32, tid: Tid) {
         self.closing.push((fd, tid));
@@ -165,6 +180,12 @@ impl FdTable {
     pub fn settle(&mut self, tid: Tid) {
         self.closing.retain(|&(_, by)| by != tid);
         self.arriving.retain(|&(_, by)| by != tid);
+    }
+
+    /// The end of a thread: it has no next event, and a close that it was about to make may never run.
+    pub fn bury(&mut self, tid: Tid) {
+        self.shaken |= self.closing.iter().any(|&(_, by)| by == tid);
+        self.settle(tid);
     }
 
     /// Takes the numbers whose close may not have run when the kernel copied its table: a child or a new image closes
@@ -288,6 +309,39 @@ pub struct Freeze(Arc<Files>);
 impl Drop for Freeze {
     fn drop(&mut self) {
         self.0.thaw();
+    }
+}
+
+/// Numbers that were handed out and whose files are on their way: dropped before they are [paid](Owed::paid), as where the
+/// thread is killed, they are taken back.
+#[derive(Debug)]
+pub struct Owed {
+    files: Arc<Files>,
+    numbers: Vec<i32>,
+}
+
+impl Owed {
+    /// These numbers of a table.
+    #[must_use]
+    pub fn new(files: &Arc<Files>, numbers: Vec<i32>) -> Self {
+        Self {
+            files: Arc::clone(files),
+            numbers,
+        }
+    }
+
+    /// The files are there.
+    pub fn paid(mut self) {
+        self.numbers.clear();
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if !self.numbers.is_empty() {
+            let mut table = self.files.lock();
+            self.numbers.iter().for_each(|&fd| table.abandon(fd));
+        }
     }
 }
 
@@ -450,6 +504,26 @@ mod tests {
             table.insert_lowest(10, 1000, descriptor(), |_| true),
             Ok(20)
         );
+    }
+
+    #[test]
+    fn what_a_killed_thread_had_in_hand_is_free() {
+        let files = Files::new(FdTable::default());
+        for _ in 0..4 {
+            let taken = files.lock().insert_lowest(0, 10, descriptor(), |_| true);
+            taken.unwrap();
+        }
+        Owed::new(&files, vec![3]).paid();
+        assert!(files.lock().get(3).is_ok() && !files.lock().is_shaken());
+        drop(Owed::new(&files, vec![0, 1]));
+        assert!(files.lock().is_shaken());
+        assert_eq!(files.lock().numbers_in(0, 9), [2, 3]);
+        let mut table = FdTable::default();
+        table.mark_closing(2, Tid(7));
+        table.bury(Tid(8));
+        assert!(table.is_closing(2) && !table.is_shaken());
+        table.bury(Tid(7));
+        assert!(!table.is_closing(2) && table.is_shaken());
     }
 
     #[test]

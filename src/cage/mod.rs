@@ -8,7 +8,7 @@ mod pairs;
 mod table;
 mod thread;
 
-pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Freeze, Frozen, Waker, Want};
+pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Freeze, Frozen, Owed, Waker, Want};
 pub use fs_context::FsContext;
 pub use open_file::{FileKind, OpenFile, Peer};
 pub use pairs::Pairs;

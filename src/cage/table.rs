@@ -58,8 +58,8 @@ impl CageTable {
     /// Takes a thread out; says whether it was its cage's last.
     pub fn remove(&mut self, tid: Tid) -> Option<(Arc<Thread>, bool)> {
         let thread = self.threads.remove(&tid)?;
-        // It has no next event: its marks in a table that lives on would stay for ever.
-        thread.settle();
+        // Its marks in a table that lives on would stay for ever.
+        thread.bury();
         let last = self.forget(&thread);
         Some((thread, last))
     }

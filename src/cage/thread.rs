@@ -253,6 +253,15 @@ impl Thread {
         }
     }
 
+    /// Called at its end: what it had announced did not happen, what it was closing may be open still where others share
+    /// its table.
+    pub fn bury(&self) {
+        if self.unsettled.swap(false, Ordering::AcqRel) {
+            self.files().lock().bury(self.tid);
+            drop(self.take_announced());
+        }
+    }
+
     /// Notes what the kernel is to do for this thread; the event that tells of it takes the note up, any other drops it.
     pub fn announce(&self, what: Armed) {
         *self.announced.lock() = Some(what);

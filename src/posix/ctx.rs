@@ -256,7 +256,7 @@ impl<'a> Ctx<'a> {
 
     /// Takes a number back that could not be installed after all.
     pub fn undo_install(&self, fd: i32) {
-        let _ = self.files().lock().remove(fd);
+        self.files().lock().abandon(fd);
     }
 
     /// Notes an absolute path that the call named.

@@ -9,7 +9,7 @@ use super::jobs::Job;
 use super::script::{After, Script};
 use super::tracee::{Asked, At, Entry, Forwarded, Phase, args};
 use crate::abi::Errno;
-use crate::cage::{Change, Files, Freeze, Thread, Waker};
+use crate::cage::{Change, Files, Freeze, Owed, Thread, Waker};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Forward, Install, Outcome, Role, SysResult};
@@ -223,6 +223,7 @@ impl Tracer {
         // The script holds the table still by itself.
         drop(change);
         let numbers = installs.iter().map(|install| install.fd).collect();
+        let owed = Owed::new(&thread.files(), numbers);
         let terminals: Vec<i32> = installs
             .iter()
             .filter(|install| install.controlling)
@@ -239,7 +240,7 @@ impl Tracer {
                 After::Answer {
                     handled,
                     value,
-                    numbers,
+                    owed: Some(owed),
                 },
             )),
         )
@@ -515,7 +516,7 @@ impl Tracer {
                 Ok(Outcome::Continue) => After::Answer {
                     handled: Handled::Kernel,
                     value: native,
-                    numbers: Vec::new(),
+                    owed: None,
                 },
             };
             drop(change);

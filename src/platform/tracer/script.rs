@@ -11,7 +11,7 @@ use super::Tracer;
 use super::jobs::{Bench, Job, Step};
 use super::tracee::{Asked, At, Entry, Phase};
 use crate::abi::Errno;
-use crate::cage::Freeze;
+use crate::cage::{Freeze, Owed, Thread};
 use crate::interpose::Handled;
 use crate::posix::{Forward, Role};
 use crate::sys::limits::MoreNumbers;
@@ -23,11 +23,11 @@ const JOB_NUMBERS: u64 = 3;
 
 /// What a script leads to.
 pub(super) enum After {
-    /// The call's answer; the numbers are taken back where the script fails.
+    /// The call's answer; the numbers that go with it are taken back where the script fails or is never done.
     Answer {
         handled: Handled,
         value: i64,
-        numbers: Vec<i32>,
+        owed: Option<Owed>,
     },
     /// The call that was prepared.
     Run {
@@ -41,7 +41,7 @@ impl After {
         Self::Answer {
             handled: Handled::Virtual,
             value,
-            numbers: Vec::new(),
+            owed: None,
         }
     }
 }
@@ -232,11 +232,6 @@ impl Tracer {
                 }
                 Err(errno) => {
                     script.jobs.clear();
-                    if let After::Answer { numbers, .. } = &script.after {
-                        for fd in numbers {
-                            let _ = thread.files().lock().remove(*fd);
-                        }
-                    }
                     script.after = After::answer(-i64::from(errno.into_raw()));
                 }
             }
@@ -249,7 +244,7 @@ impl Tracer {
         stopped: Stopped,
         script: Script,
         bench: &Bench<'_>,
-        thread: &Arc<crate::cage::Thread>,
+        thread: &Arc<Thread>,
     ) -> Result<(), Error> {
         let Script {
             entry,
@@ -277,7 +272,14 @@ impl Tracer {
                     }
                 }
             }
-            After::Answer { handled, value, .. } => (handled, value),
+            After::Answer {
+                handled,
+                value,
+                owed,
+            } => {
+                owed.into_iter().for_each(Owed::paid);
+                (handled, value)
+            }
         };
         let (handled, value) = failed;
         thread.set_injected(false);
