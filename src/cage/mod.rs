@@ -4,13 +4,15 @@
 mod fd_table;
 mod fs_context;
 mod open_file;
+mod owed;
 mod pairs;
 mod table;
 mod thread;
 
-pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Freeze, Frozen, Owed, Waker, Want};
+pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Freeze, Frozen, Waker, Want};
 pub use fs_context::FsContext;
 pub use open_file::{FileKind, OpenFile, Peer};
+pub use owed::Owed;
 pub use pairs::Pairs;
 pub use table::{CageTable, Lineage, Sharing};
 pub use thread::{Armed, Cage, CageId, Counters, Pretence, Thread, Tid};
