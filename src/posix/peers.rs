@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::process::{
+    CLONE_FILES, CLONE_FS, CLONE_NEW, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM, PIDFD_THREAD,
+};
 use super::{Ctx, Forward, Outcome, Role, SysResult, fd, proc};
 use crate::abi::{Errno, Sysno};
 use crate::cage::{FileKind, FsContext};
@@ -15,17 +18,7 @@ const KCMP_FILE: i32 = 0;
 const MPOL_MF_MOVE: i32 = 2;
 const MPOL_MF_MOVE_ALL: i32 = 4;
 const PIDFD_NONBLOCK: u32 = libc::O_NONBLOCK.cast_unsigned();
-const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
-
-const CLONE_NEWTIME: u64 = 0x80;
-const CLONE_VM: u64 = 0x100;
-const CLONE_FS: u64 = 0x200;
-const CLONE_FILES: u64 = 0x400;
-const CLONE_SIGHAND: u64 = 0x800;
-const CLONE_THREAD: u64 = 0x1_0000;
 const CLONE_SYSVSEM: u64 = 0x4_0000;
-/// NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET and NEWTIME.
-const CLONE_NEW: u64 = CLONE_NEWTIME | 0x2_0000 | 0x200_0000 | 0x7c00_0000;
 
 /// See ptrace(2). A cage has one tracer already. `PTRACE_TRACEME` pretends, as the first time on Linux, to a program that
 /// asks whether it is traced; to what a debugger forked and is about to execute it says no, or the debugger would wait for
@@ -234,7 +227,7 @@ mod tests {
             assert!(matches!(then(&cx, result), Ok(Outcome::Continue)));
             assert_eq!(!Arc::ptr_eq(&fs, &cage.thread.fs()), split);
         }
-        for flags in [0x1000_0000, 0x2_0000, CLONE_NEWTIME, 0x1000_0000 | CLONE_FS] {
+        for flags in [0x1000_0000, 0x2_0000, 0x80, 0x1000_0000 | CLONE_FS] {
             assert_eq!(cage.call("unshare", &[flags]), fails(Errno::EPERM));
         }
         for flags in [1, 1 << 40, 0x1000_0001] {

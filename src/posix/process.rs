@@ -8,10 +8,10 @@ use crate::cage::{FileKind, Sharing};
 use crate::guest::{Addr, UserIn};
 
 const CSIGNAL: u64 = 0xff;
-const CLONE_FS: u64 = 0x200;
-const CLONE_FILES: u64 = 0x400;
-const CLONE_VM: u64 = 0x100;
-const CLONE_SIGHAND: u64 = 0x800;
+pub(super) const CLONE_FS: u64 = 0x200;
+pub(super) const CLONE_FILES: u64 = 0x400;
+pub(super) const CLONE_VM: u64 = 0x100;
+pub(super) const CLONE_SIGHAND: u64 = 0x800;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_PTRACE: u64 = 0x2000;
 const CLONE_NEWNS: u64 = 0x2_0000;
@@ -20,13 +20,13 @@ const CLONE_DETACHED: u64 = 0x40_0000;
 const CLONE_NEWUSER: u64 = 0x1000_0000;
 const CLONE_NEWPID: u64 = 0x2000_0000;
 /// Of pidfd_open(2): a thread, not its process.
-const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
-const CLONE_THREAD: u64 = 0x1_0000;
+pub(super) const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
+pub(super) const CLONE_THREAD: u64 = 0x1_0000;
 const CLONE_UNTRACED: u64 = 0x80_0000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
-const CLONE_NEW: u64 = 0x80 | 0x2_0000 | 0x200_0000 | 0x7c00_0000;
+pub(super) const CLONE_NEW: u64 = 0x80 | 0x2_0000 | 0x200_0000 | 0x7c00_0000;
 
 /// See fork(2).
 pub fn fork(cx: &Ctx<'_>) -> SysResult {
