@@ -5,6 +5,11 @@ mod filter;
 mod meter;
 mod notifier;
 mod process_guest;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "used by the fast platform, which comes next")
+)]
+mod sites;
 mod standby;
 mod tracer;
 
