@@ -33,8 +33,8 @@ const SHORT: u64 = 128 + 15;
 const NUMBER_WITHIN: u64 = 64;
 /// The most pairs `0f 05`; glibc has 526 in 2 MB.
 const MATCHES_MOST: usize = 1 << 16;
-/// The most bytes that are decoded, of all functions of an object: some hundred milliseconds.
-const DECODED_MOST: u64 = 16 << 20;
+/// The most bytes that are decoded, of all functions of an object: less than a second, were each an instruction.
+const DECODED_MOST: u64 = 4 << 20;
 
 /// The calls whose sites are never patched: a child or a new program begins behind the instruction, or the kernel looks at
 /// the place or the stack of the call itself.
