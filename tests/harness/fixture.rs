@@ -13,7 +13,8 @@ pub(crate) fn build(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(format!("{name}.c"));
-    let headers = ["check.h", "child.h", "fresh.h", "site.h"].map(|header| source.with_file_name(header));
+    let headers =
+        ["check.h", "child.h", "fresh.h", "site.h"].map(|header| source.with_file_name(header));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
     let target = folder.join(name);
     let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
