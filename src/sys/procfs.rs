@@ -54,11 +54,17 @@ pub struct Mapping {
     pub offset: u64,
     /// The file's inode, or zero.
     pub inode: u64,
+    /// The file's path, or `[heap]` and the like.
+    pub name: Vec<u8>,
 }
 
 impl Mapping {
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace();
+    fn parse(line: &[u8]) -> Option<Self> {
+        // A name may have spaces and need not be text.
+        let slash = line.iter().position(|&byte| byte == b'/' || byte == b'[');
+        let name = slash.and_then(|at| line.get(at..)).unwrap_or_default();
+        let line = line.get(..line.len() - name.len())?;
+        let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
         let hex = |word: &str| u64::from_str_radix(word, 16).ok();
         let range = (hex(start)?, hex(end)?);
@@ -70,6 +76,7 @@ impl Mapping {
             mode,
             offset,
             inode,
+            name: name.to_vec(),
         })
     }
 }
@@ -82,7 +89,7 @@ pub fn mapping_at(proc: BorrowedFd<'_>, tid: i32, address: u64) -> Result<Option
     let maps = File::from(open(proc, &format!("{tid}/maps"), libc::O_RDONLY)?);
     for line in BufReader::new(maps).split(b'\n') {
         let line = line.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::new))?;
-        let Some(mapping) = Mapping::parse(&String::from_utf8_lossy(&line)) else {
+        let Some(mapping) = Mapping::parse(&line) else {
             continue;
         };
         if mapping.range.1 > address {
@@ -90,6 +97,23 @@ pub fn mapping_at(proc: BorrowedFd<'_>, tid: i32, address: u64) -> Result<Option
         }
     }
     Ok(None)
+}
+
+/// All that a thread has mapped, in order.
+///
+/// # Errors
+/// Those of openat(2) and read(2); `E2BIG` where there are more than `most`.
+pub fn mappings(proc: BorrowedFd<'_>, tid: i32, most: usize) -> Result<Vec<Mapping>, Errno> {
+    let maps = File::from(open(proc, &format!("{tid}/maps"), libc::O_RDONLY)?);
+    let mut all = Vec::new();
+    for line in BufReader::new(maps).split(b'\n') {
+        let line = line.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::new))?;
+        if all.len() == most {
+            return Err(Errno::E2BIG);
+        }
+        all.extend(Mapping::parse(&line));
+    }
+    Ok(all)
 }
 
 /// The text of a link below `proc`.
@@ -130,6 +154,6 @@ mod tests {
         let again = mapping_at(proc.as_fd(), tid, code.range.0).unwrap();
         assert_eq!(again, Some(code));
         assert_eq!(mapping_at(proc.as_fd(), tid, 0), Ok(None));
-        assert_eq!(Mapping::parse("no line of maps"), None);
+        assert_eq!(Mapping::parse(b"no line of maps"), None);
     }
 }

@@ -33,6 +33,24 @@ pub type Regs = libc::user_regs_struct;
 #[repr(C, align(8))]
 pub struct SignalInfo([u8; 128]);
 
+impl SignalInfo {
+    /// Whether the kernel made the signal for what the thread itself did, as a fault, and nobody sent it.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        let [_, _, _, _, _, _, _, _, code @ ..] = self.0;
+        let [a, b, c, d, ..] = code;
+        i32::from_ne_bytes([a, b, c, d]) > 0
+    }
+
+    /// Says that it happened at another address (`si_addr`).
+    pub fn set_address(&mut self, addr: u64) {
+        const ADDRESS: usize = 16;
+        if let Some(bytes) = self.0.get_mut(ADDRESS..ADDRESS + size_of::<u64>()) {
+            bytes.copy_from_slice(&addr.to_ne_bytes());
+        }
+    }
+}
+
 /// How a stopped thread goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
@@ -340,6 +358,21 @@ impl Stopped {
             self.tid,
             8,
             (&raw const mask).expose_provenance(),
+        )
+    }
+
+    /// Writes eight bytes of its memory, whatever the protection of the page.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], `EIO` where nothing is mapped.
+    pub fn poke(&self, addr: u64, bytes: [u8; 8]) -> Result<(), Error> {
+        let addr = usize::try_from(addr).unwrap_or(usize::MAX);
+        request(
+            libc::PTRACE_POKEDATA,
+            "PTRACE_POKEDATA",
+            self.tid,
+            addr,
+            usize::from_ne_bytes(bytes),
         )
     }
 
