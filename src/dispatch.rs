@@ -167,7 +167,7 @@ impl Dispatcher {
 
     /// Answers a call.
     pub fn dispatch(&self, cx: &Ctx<'_>, call: &Call) -> Answer {
-        cx.thread.forget_paths();
+        cx.forget_paths();
         let Some(row) = call.row else {
             self.tally.unknown.fetch_add(1, Ordering::Relaxed);
             return Answer::Now(self.before(cx, call).unwrap_or(Err(Errno::ENOSYS)), None);

@@ -480,6 +480,7 @@ fn threads_that_share_a_table_never_get_the_same_number() {
             let (machine, owned, forks) = (&machine, &owned, &forks);
             let sharing = Sharing {
                 thread: true,
+                memory: true,
                 files: true,
                 fs: true,
             };

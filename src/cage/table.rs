@@ -10,6 +10,8 @@ use super::{Cage, CageId, Files, FsContext, Thread, Tid};
 pub struct Sharing {
     /// `CLONE_THREAD`: the same cage.
     pub thread: bool,
+    /// `CLONE_VM`: the same memory.
+    pub memory: bool,
     /// `CLONE_FILES`: the same descriptor table.
     pub files: bool,
     /// `CLONE_FS`: the same working directory and umask.

@@ -69,6 +69,8 @@ pub struct Ctx<'a> {
     pub args: [u64; 6],
     installs: RefCell<Vec<Install>>,
     change: RefCell<Option<Change>>,
+    /// The paths of a call that ends under this very context; otherwise the thread has them.
+    paths: Option<RefCell<Vec<Vec<u8>>>>,
 }
 
 impl Debug for Ctx<'_> {
@@ -98,7 +100,15 @@ impl<'a> Ctx<'a> {
             args,
             installs: RefCell::default(),
             change: RefCell::default(),
+            paths: None,
         }
+    }
+
+    /// A call that ends under this very context, beside whatever else the thread may seem to be doing.
+    #[must_use]
+    pub fn aside(mut self) -> Self {
+        self.paths = Some(RefCell::default());
+        self
     }
 
     /// Begins a change of the descriptor table, for a call that changes it only where something came (accept, a
@@ -261,19 +271,32 @@ impl<'a> Ctx<'a> {
 
     /// Notes an absolute path that the call named.
     pub fn note_path(&self, path: Vec<u8>) {
-        self.thread.note_path(path);
+        match &self.paths {
+            Some(own) => own.borrow_mut().push(path),
+            None => self.thread.note_path(path),
+        }
     }
 
     /// The absolute paths that the call named. They outlive this context: a call that the kernel runs ends under another.
     #[must_use]
     pub fn paths(&self) -> Vec<Vec<u8>> {
-        self.thread.paths()
+        match &self.paths {
+            Some(own) => own.borrow().clone(),
+            None => self.thread.paths(),
+        }
+    }
+
+    /// The call begins: what an earlier one named is forgotten.
+    pub fn forget_paths(&self) {
+        if self.paths.is_none() {
+            self.thread.forget_paths();
+        }
     }
 
     /// The last absolute path that the call named.
     #[must_use]
     pub fn last_path(&self) -> Option<Vec<u8>> {
-        self.thread.paths().pop()
+        self.paths().pop()
     }
 
     /// What the log calls the open file at a number.

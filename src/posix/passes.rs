@@ -100,6 +100,31 @@ pub const GETSOCKOPT: Passes = &[
     ],
 ];
 
+/// arch_prctl: all that Linux has but ARCH_GET_GS, which a platform may have to answer.
+pub const ARCH_PRCTL: Passes = &[&[ArgIs {
+    arg: 0,
+    mask: ALL,
+    values: &[
+        0x1001, // ARCH_SET_GS
+        0x1002, // ARCH_SET_FS
+        0x1003, // ARCH_GET_FS
+        0x1011, // ARCH_GET_CPUID
+        0x1012, // ARCH_SET_CPUID
+        0x1021, // ARCH_GET_XCOMP_SUPP
+        0x1022, // ARCH_GET_XCOMP_PERM
+        0x1023, // ARCH_REQ_XCOMP_PERM
+        0x1024, // ARCH_GET_XCOMP_GUEST_PERM
+        0x1025, // ARCH_REQ_XCOMP_GUEST_PERM
+        0x4001, // ARCH_GET_UNTAG_MASK
+        0x4002, // ARCH_ENABLE_TAGGED_ADDR
+        0x4003, // ARCH_GET_MAX_TAG_BITS
+        0x5001, // ARCH_SHSTK_ENABLE
+        0x5002, // ARCH_SHSTK_DISABLE
+        0x5003, // ARCH_SHSTK_LOCK
+        0x5005, // ARCH_SHSTK_STATUS
+    ],
+}]];
+
 /// prctl: names, death signals, reaping, timer slack, speculation: the caller's own, and harmless.
 pub const PRCTL: Passes = &[&[ArgIs {
     arg: 0,

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Ctx, Outcome, SysResult};
 use crate::abi::Errno;
+use crate::guest::Addr;
 
 const PR_SET_PTRACER: i32 = 0x5961_6d61;
 const PR_SET_VMA: i32 = 0x5356_4d41;
@@ -13,6 +14,11 @@ const PR_GET_IO_FLUSHER: i32 = 58;
 const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
 const PR_GET_MEMORY_MERGE: i32 = 68;
 const PR_GET_MDWE: i32 = 66;
+
+/// See arch_prctl(2): the caller's own registers and features, by registers or into the caller's memory.
+pub fn arch_prctl(_cx: &Ctx<'_>, _op: i32, _addr: Addr) -> SysResult {
+    Ok(Outcome::Continue)
+}
 
 /// See prctl(2).
 pub fn prctl(cx: &Ctx<'_>, op: i32, arg2: u64, _arg3: u64, _arg4: u64, _arg5: u64) -> SysResult {

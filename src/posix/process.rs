@@ -37,7 +37,11 @@ pub fn fork(cx: &Ctx<'_>) -> SysResult {
 /// See vfork(2).
 pub fn vfork(cx: &Ctx<'_>) -> SysResult {
     limit_processes(cx)?;
-    make(cx, Sysno::vfork, [0; 6], Sharing::default())
+    let sharing = Sharing {
+        memory: true,
+        ..Sharing::default()
+    };
+    make(cx, Sysno::vfork, [0; 6], sharing)
 }
 
 /// See clone(2).
@@ -145,6 +149,7 @@ fn clone_with(
     }
     let sharing = Sharing {
         thread: flags & CLONE_THREAD != 0,
+        memory: flags & CLONE_VM != 0,
         files: flags & CLONE_FILES != 0,
         fs: flags & CLONE_FS != 0,
     };

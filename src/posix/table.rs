@@ -171,7 +171,7 @@ syscalls! {
     155 pivot_root(new_root: UserPath, put_old: UserPath) => fail(EPERM), No("the world is fixed");
     156 _sysctl(args: Addr) => fail(ENOSYS), No("obsolete");
     157 prctl(op: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) => run(prctl::prctl) unless passes::PRCTL, Partial("an allow-list");
-    158 arch_prctl(op: i32, addr: Addr) => pass, Host;
+    158 arch_prctl(op: i32, addr: Addr) => trace(prctl::arch_prctl) unless passes::ARCH_PRCTL, Full;
     159 adjtimex(buf: Addr) => pass, Host;
     160 setrlimit(resource: i32, rlim: UserIn) => run(limits::setrlimit), Full;
     161 chroot(path: UserPath) => fail(EPERM), No("needs CAP_SYS_CHROOT");
