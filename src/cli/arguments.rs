@@ -223,6 +223,7 @@ pub(super) enum Stats {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Platform {
     Hybrid,
+    Fast,
     Ptrace,
 }
 

@@ -260,6 +260,7 @@ fn options(arguments: Arguments, matches: &ArgMatches) -> Options {
             None => PlatformChoice::Best,
             Some(Platform::Hybrid) => PlatformChoice::Hybrid,
             Some(Platform::Ptrace) => PlatformChoice::Ptrace,
+            Some(Platform::Fast) => PlatformChoice::Fast,
         },
         mediate: match arguments.mediate {
             MediateArgument::Names => Mediate::Names,

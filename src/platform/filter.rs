@@ -11,6 +11,9 @@ use super::Kind;
 pub(crate) const PRIVATE: u32 = 0x2000_0000;
 /// How many private numbers there are.
 pub(crate) const PRIVATES: u32 = 0x1_0000;
+/// How many of them are for promised files; the last is the shim's own.
+pub(crate) const PROMISES: u32 = PRIVATES - 1;
+const _: () = assert!(crate::sys::shim::WAIT == PRIVATE + PROMISES);
 /// The call by which the program's process shows its listener.
 pub(crate) const HELLO: u32 = PRIVATE + PRIVATES;
 
@@ -34,7 +37,7 @@ fn conditions(passes: Passes) -> Vec<Vec<Condition<'static>>> {
 #[must_use]
 pub fn filter(plan: &Plan, kind: Kind) -> Vec<libc::sock_filter> {
     let notify = match kind {
-        Kind::Hybrid => Verdict::Notify,
+        Kind::Hybrid | Kind::Fast => Verdict::Notify,
         Kind::Ptrace => Verdict::Trace(ROW),
     };
     let rules: Vec<Rule<'_>> = ROWS

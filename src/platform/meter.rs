@@ -17,6 +17,10 @@ pub struct Meter {
     pub group_stops: AtomicU64,
     /// Calls answered by notification.
     pub notifications: AtomicU64,
+    /// Calls answered by the mailbox.
+    pub mailed: AtomicU64,
+    /// Call sites patched.
+    pub patched: AtomicU64,
     /// Files put into a cage's kernel table.
     pub grants: AtomicU64,
     /// Notifications handed over to the tracer.

@@ -1,14 +1,12 @@
 //! How calls reach the dispatcher. [`Kind::Ptrace`] knows stops alone; [`Kind::Hybrid`] answers most calls by seccomp
-//! notifications, on threads of its own, and leaves lives, signals and forwarded calls to the tracer.
+//! notifications, on threads of its own, and leaves lives, signals and forwarded calls to the tracer; [`Kind::Fast`] lets
+//! calls from patched sites go by a mailbox instead.
 
+mod fast;
 mod filter;
 mod meter;
 mod notifier;
 mod process_guest;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "used by the fast platform, which comes next")
-)]
 mod sites;
 mod standby;
 mod tracer;
@@ -26,6 +24,7 @@ use crate::dispatch::Dispatcher;
 use crate::interpose::Call;
 use crate::posix::{Forward, Install, Kernel, Role};
 
+use fast::{Arrival, Fast};
 pub(crate) use filter::HELLO;
 pub use filter::{filter, hello};
 pub use meter::Meter;
@@ -38,6 +37,8 @@ pub enum Kind {
     Hybrid,
     /// Stops only.
     Ptrace,
+    /// Stops, notifications, and a mailbox for calls from patched sites.
+    Fast,
 }
 
 impl Kind {
@@ -47,7 +48,14 @@ impl Kind {
         match self {
             Self::Hybrid => "hybrid",
             Self::Ptrace => "ptrace",
+            Self::Fast => "fast",
         }
+    }
+
+    /// Whether there are notifications.
+    #[must_use]
+    pub fn notifies(self) -> bool {
+        self != Self::Ptrace
     }
 }
 
@@ -68,6 +76,7 @@ pub struct Platform {
     /// What `--check-invariants` calls at quiet stops, where it was asked for.
     pub invariant_check: OnceLock<InvariantCheck>,
     listener: OnceLock<OwnedFd>,
+    fast: Option<Arc<Fast>>,
     /// Of each server of notifications that is watched by the next.
     pulses: [standby::Pulse; notifier::SERVERS - 1],
     to_tracer: Mutex<VecDeque<ToTracer>>,
@@ -82,6 +91,8 @@ enum ToTracer {
     Retry(i32),
     /// A notified call must go on in the cage.
     Handover(Box<Handover>),
+    /// A call in the mailbox is served: this stopped thread waits for that.
+    Served(i32),
 }
 
 /// A notified call that the kernel must run in another form.
@@ -108,6 +119,8 @@ enum Next {
     Forward(Forward),
     /// The call has this result, once these files are in the cage.
     Install(Vec<Install>, i64),
+    /// Its site is looked at, and the call is made again.
+    Look,
 }
 
 /// Files promised to a thread: it gets them at its private call, and then this call's result.
@@ -137,10 +150,19 @@ impl Platform {
             violations: Mutex::default(),
             invariant_check: OnceLock::new(),
             listener: OnceLock::new(),
+            fast: (kind == Kind::Fast).then(Fast::new).flatten(),
             pulses: Default::default(),
             to_tracer: Mutex::default(),
             tracer_tid: AtomicI32::new(0),
             next_private: AtomicU32::new(0),
+        })
+    }
+
+    /// A call of this thread came the kernel's way: whether its site is worth a look. Where results are wanted, the tracer
+    /// sees all calls in their order, and nothing goes another way.
+    fn looks_at(&self, thread: &Thread, nr: u64) -> bool {
+        self.fast.as_ref().is_some_and(|fast| {
+            !self.dispatcher.wants_result(nr) && fast.arrival(thread.tid.0, nr) == Arrival::Look
         })
     }
 
@@ -166,7 +188,7 @@ impl Platform {
 
     /// Promises files to a thread; returns the private number that it must call.
     fn promise(&self, thread: &Thread, promise: Promise) -> u64 {
-        let index = self.next_private.fetch_add(1, Ordering::Relaxed) % filter::PRIVATES;
+        let index = self.next_private.fetch_add(1, Ordering::Relaxed) % filter::PROMISES;
         thread.arm(index, Box::new(promise));
         u64::from(filter::PRIVATE + index)
     }

@@ -3,10 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use super::fast;
 use super::meter::count;
 use super::process_guest::ProcessGuest;
 use super::standby::Pulse;
-use super::{Announced, Handover, Kind, Next, Platform, Promise, ToTracer, all_addable, filter};
+use super::{Announced, Handover, Next, Platform, Promise, ToTracer, all_addable, filter};
 use crate::abi::Errno;
 use crate::cage::{FileKind, Thread, Tid};
 use crate::dispatch::Answer;
@@ -14,6 +15,7 @@ use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Forward, Install, Outcome, Role};
 use crate::sys::closer::Loan;
 use crate::sys::notify::{self, Notification, Response, Then};
+use crate::sys::shim::WAIT;
 use crate::sys::{namespace, signal};
 
 /// How many threads answer: one that always does, and its standbys.
@@ -24,7 +26,7 @@ pub(super) const SERVERS: usize = 3;
 /// # Errors
 /// Where no thread can be made.
 pub(super) fn start(platform: &Arc<Platform>) -> std::io::Result<()> {
-    debug_assert_eq!(platform.kind, Kind::Hybrid);
+    debug_assert!(platform.kind.notifies());
     for number in 0..SERVERS {
         let platform = Arc::clone(platform);
         let name = match number {
@@ -96,11 +98,21 @@ fn answer(platform: &Arc<Platform>, listener: BorrowedFd<'_>, notification: Noti
         let _ = notify::send(listener, notification.id, Response::Continue);
         return;
     }
+    if let Some(fast) = &platform.fast
+        && notification.nr == u64::from(WAIT)
+    {
+        fast::answer_wait(fast, listener, notification.tid, notification.id);
+        return;
+    }
     if let Some(index) = private_index(notification.nr) {
         keep_promise(platform, listener, &notification, &thread, index);
         return;
     }
     let call = Call::new(notification.nr, notification.args);
+    if platform.looks_at(&thread, notification.nr) {
+        hand_over(platform, &thread, notification.id, call, Next::Look, None);
+        return;
+    }
     serve_call(platform, listener, notification, &thread, call);
 }
 

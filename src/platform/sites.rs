@@ -120,6 +120,13 @@ impl Site {
     }
 
     /// The bytes in front of the `0f 05`; of [`Kind::Moved`], what the stub runs.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "stubs that run moved instructions first come next"
+        )
+    )]
     pub(super) fn moved(&self) -> &[u8] {
         self.code().split_last_chunk::<2>().map_or(&[], |s| s.0)
     }

@@ -114,7 +114,7 @@ fn try_run(options: &Options, streams: Streams, status: &mut Status) -> anyhow::
     let plan = Plan::new(interposers, options.mediate == Mediate::All);
     let filter = FilterPlan {
         program: platform::filter(&plan, kind),
-        listener: kind == Kind::Hybrid,
+        listener: kind.notifies(),
         hello: platform::hello(),
     };
     let published = Published::listen(options)?;
@@ -215,6 +215,7 @@ fn choose(choice: PlatformChoice) -> Kind {
     match choice {
         PlatformChoice::Ptrace => Kind::Ptrace,
         PlatformChoice::Hybrid => Kind::Hybrid,
+        PlatformChoice::Fast => Kind::Fast,
         PlatformChoice::Best if crate::sys::notify::is_supported() => Kind::Hybrid,
         PlatformChoice::Best => Kind::Ptrace,
     }

@@ -196,6 +196,8 @@ pub enum PlatformChoice {
     Hybrid,
     /// Stops only.
     Ptrace,
+    /// Stops, notifications and a mailbox.
+    Fast,
 }
 
 /// Which calls reach the dispatcher.

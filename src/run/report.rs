@@ -64,9 +64,11 @@ impl Report<'_> {
         ]
     }
 
-    fn rest(&self) -> [(&'static str, u64); 4] {
+    fn rest(&self) -> [(&'static str, u64); 6] {
         [
             ("notifications", of(&self.meter.notifications)),
+            ("mailed", of(&self.meter.mailed)),
+            ("patched", of(&self.meter.patched)),
             ("handovers", of(&self.meter.handovers)),
             ("grants", of(&self.meter.grants)),
             ("injected", of(&self.meter.injected)),
@@ -179,6 +181,8 @@ mod tests {
         meter.seccomp_stops.store(5, Ordering::Relaxed);
         meter.exit_stops.store(4, Ordering::Relaxed);
         meter.notifications.store(9, Ordering::Relaxed);
+        meter.mailed.store(8, Ordering::Relaxed);
+        meter.patched.store(6, Ordering::Relaxed);
         meter.grants.store(7, Ordering::Relaxed);
         let mut remarks = Remarks::default();
         remarks.enosys.insert("io_uring_setup".to_owned(), 2);
@@ -201,7 +205,7 @@ mod tests {
                 "platform": "hybrid",
                 "calls": {"total": 15, "emulated": 10, "failed": 3, "denied": 0, "forwarded": 2, "unknown": 1},
                 "stops": {"total": 9, "seccomp": 5, "exit": 4, "event": 0, "signal": 0, "group": 0},
-                "notifications": 9, "handovers": 0, "grants": 7, "injected": 0,
+                "notifications": 9, "mailed": 8, "patched": 6, "handovers": 0, "grants": 7, "injected": 0,
                 "enosys": {"io_uring_setup": 2},
             })
         );

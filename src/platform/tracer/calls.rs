@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::process_guest::ProcessGuest;
-use super::super::{HELLO, Kind, Promise, ToTracer, all_addable};
+use super::super::{HELLO, Promise, ToTracer, all_addable};
 use super::Tracer;
 use super::jobs::Job;
 use super::script::{After, Script};
@@ -58,6 +58,9 @@ impl Tracer {
             return stopped.resume(Resume::Run, 0);
         }
         self.maybe_check(tid);
+        if let Some(value) = self.gs_for(&regs, tid) {
+            return self.answer(stopped, entry, Handled::Virtual, value, Vec::new(), None);
+        }
         self.ask(stopped, entry)
     }
 
@@ -198,7 +201,7 @@ impl Tracer {
             drop(change);
             return resumed;
         }
-        if self.platform.kind == Kind::Hybrid && all_addable(&installs) {
+        if self.platform.kind.notifies() && all_addable(&installs) {
             let promise = Promise {
                 installs,
                 call: entry.call,

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use parking_lot::Mutex;
 
+use super::super::fast::NEAR;
 use super::arena::{ARENA, Arenas, Slot};
 use crate::abi::layout::{Iovec, Msghdr};
 use crate::abi::{Errno, Sysno};
 use crate::guest::{Guest, UserPtr};
 use crate::posix::Install;
 use crate::sys::closer::Loan;
+use crate::sys::shim::MAILBOX;
 use crate::sys::{privilege, procfs};
 
 /// What a job wants next.
@@ -38,12 +40,35 @@ enum Place {
     Anywhere,
 }
 
+/// A part of a file that is mapped at an address where nothing is.
+#[derive(Debug, Clone, Copy)]
+struct Map {
+    at: u64,
+    len: u64,
+    offset: u64,
+    prot: i32,
+    flags: i32,
+}
+
 #[derive(Debug)]
 enum Work {
     MapWritable,
-    MapReadOnly { file: Option<OwnedFd>, base: u64 },
-    Receive { file: Arc<OwnedFd>, place: Place },
-    Chdir { path: Vec<u8> },
+    MapReadOnly {
+        file: Option<OwnedFd>,
+        base: u64,
+    },
+    Receive {
+        file: Arc<OwnedFd>,
+        place: Place,
+    },
+    Chdir {
+        path: Vec<u8>,
+    },
+    MapFast {
+        file: Arc<OwnedFd>,
+        maps: Vec<Map>,
+        failed: bool,
+    },
     Close(i32),
     TakeTerminal(i32),
 }
@@ -138,6 +163,36 @@ impl Job {
         Self::new(Work::Close(number))
     }
 
+    /// Maps the fast path's code, which is at the beginning of this file, and the mailbox behind it; a fork's child has
+    /// the code, but not the mailbox.
+    pub(super) fn map_fast(file: OwnedFd, near_at: Option<u64>, mailbox_at: Option<u64>) -> Self {
+        let near = near_at.map(|at| Map {
+            at,
+            len: NEAR,
+            offset: 0,
+            prot: libc::PROT_READ | libc::PROT_EXEC,
+            flags: libc::MAP_PRIVATE,
+        });
+        let mailbox = mailbox_at.map(|at| Map {
+            at,
+            len: MAILBOX as u64,
+            offset: NEAR,
+            prot: libc::PROT_READ | libc::PROT_WRITE,
+            flags: libc::MAP_SHARED,
+        });
+        Self::new(Work::MapFast {
+            file: Arc::new(file),
+            // The last one goes first.
+            maps: near.into_iter().chain(mailbox).rev().collect(),
+            failed: false,
+        })
+    }
+
+    /// Whether it could not do all that it was to do.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.work, Work::MapFast { failed: true, .. })
+    }
+
     /// Whether it gives the cage a file to keep.
     pub(super) fn is_grant(&self) -> bool {
         matches!(
@@ -161,7 +216,7 @@ impl Job {
     pub(super) fn needs_still_table(&self) -> bool {
         matches!(
             self.work,
-            Work::Receive { .. } | Work::MapReadOnly { .. } | Work::Close(_)
+            Work::Receive { .. } | Work::MapReadOnly { .. } | Work::MapFast { .. } | Work::Close(_)
         )
     }
 
@@ -212,6 +267,7 @@ impl Job {
                 self.receive_step(bench, stage, result, &file, place)
             }
             Work::MapReadOnly { .. } => self.map_read_only_step(bench, stage, result),
+            Work::MapFast { .. } => self.map_fast_step(bench, stage, result),
         }
     }
 
@@ -411,6 +467,63 @@ impl Job {
             }
             _ => Ok(Step::Done(None)),
         }
+    }
+}
+
+impl Job {
+    fn map_fast_step(&mut self, bench: &Bench<'_>, stage: u8, result: i64) -> Result<Step, Errno> {
+        // The file is received first, by the stages of the other job; then come pairs of calls, and the last one.
+        const RECEIVED: u8 = 5;
+        const CLOSED: u8 = u8::MAX - 1;
+        let received = self.received;
+        let Work::MapFast { file, maps, failed } = &mut self.work else {
+            return Ok(Step::Done(None));
+        };
+        if stage < RECEIVED {
+            let file = Arc::clone(file);
+            let step = self.receive_step(bench, stage, result, &file, Place::Anywhere)?;
+            return match step {
+                Step::Done(_) => self.map_fast_step(bench, RECEIVED, 0),
+                call => Ok(call),
+            };
+        }
+        if stage == CLOSED {
+            return Ok(Step::Done(None));
+        }
+        if result < 0 {
+            tracing::debug!(result, ?maps, "the fast path cannot be mapped");
+            *failed = true;
+        }
+        let next = maps.pop().filter(|_| !*failed);
+        let Some(map) = next else {
+            self.stage = CLOSED;
+            return Ok(Step::Call(
+                nr(Sysno::close),
+                [number(received), 0, 0, 0, 0, 0],
+            ));
+        };
+        if map.prot & libc::PROT_EXEC == 0 && map.flags == libc::MAP_SHARED {
+            // Once mapped it is kept out of children, before anything else can go wrong.
+            maps.push(Map { flags: 0, ..map });
+        }
+        if map.flags == 0 {
+            let advice = libc::MADV_DONTFORK as u64;
+            return Ok(Step::Call(
+                nr(Sysno::madvise),
+                [map.at, map.len, advice, 0, 0, 0],
+            ));
+        }
+        Ok(Step::Call(
+            nr(Sysno::mmap),
+            [
+                map.at,
+                map.len,
+                map.prot as u64,
+                (map.flags | libc::MAP_FIXED_NOREPLACE) as u64,
+                number(received),
+                map.offset,
+            ],
+        ))
     }
 }
 

@@ -34,6 +34,7 @@ impl Tracer {
         };
         let maker = Arc::clone(&tracee.thread);
         let arenas = Arc::clone(&tracee.arenas);
+        let space = Arc::clone(&tracee.space);
         let mut announced = announcement(&maker);
         let forwarded = match &mut tracee.phase {
             Phase::Forwarded(forwarded) => Some(forwarded),
@@ -94,6 +95,12 @@ impl Tracer {
             arenas
         } else {
             let copy = arenas.lock().clone();
+            Arc::new(parking_lot::Mutex::new(copy))
+        };
+        newborn.space = if sharing.thread {
+            space
+        } else {
+            let copy = space.lock().forked(sharing.memory);
             Arc::new(parking_lot::Mutex::new(copy))
         };
         self.tracees.insert(child, newborn);
@@ -205,12 +212,18 @@ impl Tracer {
         let Some(tracee) = self.tracees.get_mut(&tid) else {
             return Err(Error::Gone(tid));
         };
-        if let Phase::Newborn(Some(original)) = std::mem::replace(&mut tracee.phase, Phase::Running)
-        {
+        let phase = std::mem::replace(&mut tracee.phase, Phase::Running);
+        let is_touched = tracee.space.lock().is_touched();
+        if is_touched || matches!(phase, Phase::Newborn(Some(_))) {
             let mut regs = stopped.regs()?;
-            let [rdi, rsi, rdx, r10, r8, r9] = args(&original);
-            (regs.rdi, regs.rsi, regs.rdx) = (rdi, rsi, rdx);
-            (regs.r10, regs.r8, regs.r9) = (r10, r8, r9);
+            if let Phase::Newborn(Some(original)) = phase {
+                let [rdi, rsi, rdx, r10, r8, r9] = args(&original);
+                (regs.rdi, regs.rsi, regs.rdx) = (rdi, rsi, rdx);
+                (regs.r10, regs.r8, regs.r9) = (r10, r8, r9);
+            }
+            if let Some(gs) = self.newborn_gs(&regs, tid) {
+                regs.gs_base = gs;
+            }
             stopped.set_regs(&regs)?;
         }
         match event {
@@ -222,6 +235,10 @@ impl Tracer {
     /// exec succeeded: the image must be the file that was judged.
     pub(super) fn on_exec(&mut self, stopped: Stopped, old: i32) -> Result<(), Error> {
         let leader = stopped.tid();
+        if let Some(fast) = &self.platform.fast {
+            fast.forget(old);
+            fast.forget(leader);
+        }
         let Some(mut tracee) = self.tracees.remove(&old) else {
             signal::kill_thread(leader);
             return Err(Error::Gone(leader));
@@ -310,6 +327,9 @@ impl Tracer {
         }
         // What the thread held goes first: a parent that is woken by the end finds nothing of it.
         drop(self.tracees.remove(&tid));
+        if let Some(fast) = &self.platform.fast {
+            fast.forget(tid);
+        }
         let last = {
             let mut cages = self.platform.dispatcher.kernel.cages.write();
             cages.remove(Tid(tid)).is_some_and(|(_, last)| last)

@@ -5,7 +5,9 @@ mod arena;
 mod calls;
 mod jobs;
 mod lives;
+mod promote;
 mod script;
+mod shim_stop;
 mod tracee;
 mod unseen;
 
@@ -16,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::meter::count;
-use super::{Handover, Kind, Next, Platform, ToTracer, notifier};
+use super::{Handover, Next, Platform, ToTracer, fast, notifier};
 use crate::abi::wait::Ended;
 use crate::cage::{Thread, Tid};
 use crate::dispatch::Way;
@@ -25,6 +27,7 @@ use crate::posix::row::lets_through;
 use crate::posix::table;
 use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
 use crate::sys::{memory, notify, privilege, signal};
+use shim_stop::Left;
 use tracee::{At, Entry, Phase, Tracee};
 
 const EINTR: i64 = 4;
@@ -135,10 +138,16 @@ impl Tracer {
     /// the first program's stops.
     pub fn serve(mut self, mut on_signal: impl FnMut(i32)) -> Ending {
         // Now, beside the program's process, for which the kernel is busy with the filter.
-        if self.platform.kind == Kind::Hybrid
+        if self.platform.kind.notifies()
             && let Err(error) = notifier::start(&self.platform)
         {
             tracing::error!(%error, "no thread to answer notifications");
+            signal::kill_thread(self.first);
+        }
+        if let Some(fast) = &self.platform.fast
+            && let Err(error) = fast::start(&self.platform, fast)
+        {
+            tracing::error!(%error, "no thread to serve the mailboxes");
             signal::kill_thread(self.first);
         }
         let weigh = self.platform.meter.weighs.load(Ordering::Relaxed);
@@ -228,6 +237,7 @@ impl Tracer {
     fn heed(&mut self, message: ToTracer) {
         let (tid, result) = match message {
             ToTracer::Retry(tid) => (tid, self.retry(tid)),
+            ToTracer::Served(tid) => (tid, self.on_served(tid)),
             ToTracer::Handover(handover) => (handover.thread.tid.0, self.take_handover(*handover)),
         };
         if let Err(error) = result {
@@ -344,6 +354,7 @@ impl Tracer {
             at: At::Back,
         };
         match next {
+            Next::Look => self.look(stopped, entry),
             Next::Forward(forward) => self.forward(stopped, entry, forward, change),
             Next::Install(installs, value) => self.answer(
                 stopped,
@@ -357,6 +368,17 @@ impl Tracer {
     }
 
     fn on_signal(&mut self, stopped: Stopped, number: i32) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let stopped = match self.leave_shim(stopped, number)? {
+            Left::Out(stopped) => stopped,
+            Left::Swallowed(stopped) => return self.go_on(stopped, 0),
+            Left::Waits(stopped) => {
+                if let Some(tracee) = self.tracees.get_mut(&tid) {
+                    tracee.awaiting = Some((stopped, number));
+                }
+                return Ok(());
+            }
+        };
         let Some(tracee) = self.tracees.get_mut(&stopped.tid()) else {
             return stopped.resume(Resume::Run, number);
         };
@@ -377,7 +399,7 @@ impl Tracer {
         }
         let restartable = std::mem::take(&mut tracee.restartable);
         let thread = Arc::clone(&tracee.thread);
-        if self.platform.kind == Kind::Hybrid && !restartable {
+        if self.platform.kind.notifies() && !restartable {
             // A notified call that a signal caught before anybody took it never started: it is made again, whatever the
             // handler's flags are; natively it would not have been interruptible at all.
             let mut regs = stopped.regs()?;
@@ -431,7 +453,7 @@ impl Tracer {
     fn on_hello(&mut self, stopped: Stopped, listener: i32) -> Result<(), Error> {
         let tid = stopped.tid();
         let mut regs = stopped.regs()?;
-        if self.platform.kind == Kind::Hybrid {
+        if self.platform.kind.notifies() {
             let taken = memory::pidfd_open(tid)
                 .and_then(|pidfd| memory::pidfd_getfd(pidfd.as_fd(), listener));
             match taken {

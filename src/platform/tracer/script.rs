@@ -9,6 +9,7 @@ use super::super::meter::count;
 use super::super::process_guest::ProcessGuest;
 use super::Tracer;
 use super::jobs::{Bench, Job, Step};
+use super::promote::Promotion;
 use super::tracee::{Asked, At, Entry, Phase};
 use crate::abi::Errno;
 use crate::cage::{Freeze, Owed, Thread};
@@ -29,6 +30,8 @@ pub(super) enum After {
         value: i64,
         owed: Option<Owed>,
     },
+    /// The thread's call again, with the fast path's means in its address space.
+    Promote(Box<Promotion>),
     /// The call that was prepared.
     Run {
         forward: Forward,
@@ -50,6 +53,7 @@ impl Debug for After {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Answer { value, .. } => write!(f, "Answer({value})"),
+            Self::Promote(_) => write!(f, "Promote"),
             Self::Run { forward, .. } => write!(f, "Run({forward:?})"),
         }
     }
@@ -216,6 +220,9 @@ impl Tracer {
                     if let Some(number) = job.closes() {
                         thread.files().lock().closed(number);
                     }
+                    if let After::Promote(promotion) = &mut script.after {
+                        promotion.mapped &= !job.has_failed();
+                    }
                     if job.is_grant() {
                         count(&platform.meter.grants);
                     }
@@ -232,7 +239,10 @@ impl Tracer {
                 }
                 Err(errno) => {
                     script.jobs.clear();
-                    script.after = After::answer(-i64::from(errno.into_raw()));
+                    match &mut script.after {
+                        After::Promote(promotion) => promotion.mapped = false,
+                        after => *after = After::answer(-i64::from(errno.into_raw())),
+                    }
                 }
             }
         }
@@ -272,6 +282,7 @@ impl Tracer {
                     }
                 }
             }
+            After::Promote(promotion) => return self.promoted(stopped, entry, *promotion, mask),
             After::Answer {
                 handled,
                 value,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::Handover;
+use super::super::fast::Space;
 use super::arena::{Arenas, Slot};
 use super::script::Script;
 use crate::cage::{Change, Freeze, Thread, Want};
@@ -163,6 +164,10 @@ pub(super) struct Tracee {
     pub(super) phase: Phase,
     pub(super) handover: Option<Handover>,
     pub(super) arenas: Arc<Mutex<Arenas>>,
+    /// What its address space has of the fast path.
+    pub(super) space: Arc<Mutex<Space>>,
+    /// The stop that it stays in until its call in the mailbox is served, and the signal that it stopped for.
+    pub(super) awaiting: Option<(Stopped, i32)>,
     /// The file that its exec was judged by.
     pub(super) judged: Option<Judged>,
     /// A signal that was sent again, and what was told of it the first time.
@@ -178,6 +183,8 @@ impl Tracee {
             phase,
             handover: None,
             arenas: Arc::default(),
+            space: Arc::default(),
+            awaiting: None,
             judged: None,
             held: None,
             restartable: false,

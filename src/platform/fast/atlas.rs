@@ -1,0 +1,125 @@
+//! Which objects have which sites: each file is looked through once in a run, by a thread of its own, so that neither
+//! the next process nor the tracer waits for it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::super::sites;
+use super::letter::shape;
+use crate::posix::table;
+use crate::sys::shim::Shape;
+
+/// No object with more bytes is looked through.
+const LARGEST: u64 = 64 << 20;
+/// So many objects are known at a time.
+const MOST: usize = 256;
+
+/// A file as it was when it was looked through: device, inode, size, times of change.
+type Identity = (u64, u64, u64, i64, i64, i64, i64);
+
+fn identity(file: &File) -> Option<Identity> {
+    let meta = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some((
+        meta.dev(),
+        meta.ino(),
+        meta.size(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.ctime(),
+        meta.ctime_nsec(),
+    ))
+}
+
+/// A site whose calls go by the mailbox: `mov $nr,%eax; syscall`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Mark {
+    /// Where in the file the `mov` is.
+    pub(super) offset: u64,
+    /// The number.
+    pub(super) nr: u32,
+    /// Its arguments.
+    pub(super) shape: Shape,
+}
+
+/// What is known of an object.
+#[derive(Debug, Clone)]
+pub(in super::super) enum Chart {
+    /// It is being looked through.
+    Drawing,
+    /// Its sites.
+    Drawn(Arc<[Mark]>),
+}
+
+/// All objects of a run.
+#[derive(Debug, Default)]
+pub(in super::super) struct Atlas {
+    charts: Mutex<HashMap<Identity, Chart>>,
+}
+
+impl Atlas {
+    /// What is known of this object; where nothing is, it will be. `None` for what is no file to look through.
+    pub(in super::super) fn chart(self: &Arc<Self>, mut file: File) -> Option<Chart> {
+        let identity = identity(&file).filter(|&(_, _, size, ..)| size <= LARGEST)?;
+        let mut charts = self.charts.lock();
+        if let Some(chart) = charts.get(&identity) {
+            return Some(chart.clone());
+        }
+        if charts.len() >= MOST {
+            charts.clear();
+        }
+        charts.insert(identity, Chart::Drawing);
+        drop(charts);
+        let atlas = Arc::clone(self);
+        let draw = move || {
+            let mut image = Vec::new();
+            let marks = match Read::by_ref(&mut file)
+                .take(LARGEST)
+                .read_to_end(&mut image)
+            {
+                Ok(_) => marks(&image),
+                Err(_) => Vec::new(),
+            };
+            let chart = Chart::Drawn(marks.into());
+            atlas.charts.lock().insert(identity, chart);
+        };
+        let started = std::thread::Builder::new()
+            .name("atlas".to_owned())
+            .spawn(draw);
+        started.ok().map(|_| Chart::Drawing)
+    }
+}
+
+fn marks(image: &[u8]) -> Vec<Mark> {
+    let found = match sites::find(image) {
+        Ok(found) => found,
+        Err(unfit) => {
+            tracing::debug!(?unfit, "an object has no sites to patch");
+            return Vec::new();
+        }
+    };
+    let marks: Vec<Mark> = found.sites.iter().filter_map(mark).collect();
+    tracing::debug!(
+        marks = marks.len(),
+        sites = found.sites.len(),
+        refused = found.refused.len(),
+        "an object is looked through"
+    );
+    marks
+}
+
+/// A site whose calls go by the mailbox. Where the stub would have to run instructions of the site's first, an interruption
+/// among those would show it.
+fn mark(site: &sites::Site) -> Option<Mark> {
+    let nr = site.nr.filter(|_| site.kind == sites::Kind::Number)?;
+    let shape = table::row(u64::from(nr)).and_then(shape)?;
+    Some(Mark {
+        offset: site.offset,
+        nr,
+        shape,
+    })
+}

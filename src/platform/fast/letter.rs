@@ -1,0 +1,185 @@
+//! A call in the mailbox: which rows go by it, and the cage's memory as such a call sees it.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+
+use crate::abi::Errno;
+use crate::guest::{ArgKind, Guest, GuestMemory};
+use crate::posix::row::{Action, Row};
+use crate::sys::mailbox::Slot;
+use crate::sys::shim::{Shape, slot};
+
+/// The shape of a row's calls, where they go by the mailbox: those that a handler answers for good by names, and that need
+/// nothing else of the cage's memory than their paths.
+pub(in super::super) fn shape(row: &Row) -> Option<Shape> {
+    let answers =
+        matches!(row.action, Action::Run(_)) && !row.changes_files && row.passes.is_empty();
+    let reads = |kind| matches!(kind, ArgKind::In | ArgKind::Addr);
+    // A watch is put on the caller's own descriptor.
+    if !answers || row.name == "inotify_add_watch" || row.args.iter().any(|arg| reads(arg.kind)) {
+        return None;
+    }
+    let paths: Vec<usize> = row
+        .args
+        .iter()
+        .enumerate()
+        .filter(|(_, arg)| arg.kind == ArgKind::Path)
+        .map(|(at, _)| at)
+        .collect();
+    if paths.is_empty() && row.name != "getcwd" {
+        return None;
+    }
+    Shape::with_paths(&paths)
+}
+
+/// Bytes that a call gives, and where they go.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub(super) addr: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The memory of a thread whose call is in the mailbox: the paths as they were posted, copied once, and room for what the call
+/// gives. The thread itself is never looked at, for it may end meanwhile and its number be another's: a handler that wants more
+/// of it has strayed, and the call goes the kernel's way.
+#[derive(Debug)]
+pub(super) struct Letter {
+    paths: Vec<(u64, Vec<u8>)>,
+    given: RefCell<Given>,
+    strayed: Cell<bool>,
+}
+
+impl Letter {
+    /// What a slot holds for a call of this shape.
+    pub(super) fn new(posted: &Slot, shape: Shape, args: &[u64; 6]) -> Self {
+        let paths = shape
+            .paths()
+            .iter()
+            .zip([false, true])
+            .filter_map(|(&at, second)| Some((*args.get(at)?, posted.path(second))))
+            .collect();
+        Self {
+            paths,
+            given: RefCell::default(),
+            strayed: Cell::new(false),
+        }
+    }
+
+    fn stray<T>(&self, errno: Errno) -> Result<T, Errno> {
+        self.strayed.set(true);
+        Err(errno)
+    }
+
+    /// Whether the handler wanted more than there is.
+    pub(super) fn has_strayed(&self) -> bool {
+        self.strayed.get()
+    }
+
+    /// What the call gives.
+    pub(super) fn into_given(self) -> Given {
+        self.given.into_inner()
+    }
+}
+
+impl GuestMemory for Letter {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        for (at, bytes) in &self.paths {
+            let rest = addr
+                .checked_sub(*at)
+                .and_then(|offset| bytes.get(usize::try_from(offset).ok()?..))
+                .filter(|rest| !rest.is_empty());
+            if let Some(rest) = rest {
+                let len = rest.len().min(buf.len());
+                if let (Some(to), Some(from)) = (buf.get_mut(..len), rest.get(..len)) {
+                    to.copy_from_slice(from);
+                }
+                return Ok(len);
+            }
+        }
+        self.stray(Errno::EFAULT)
+    }
+
+    fn write(&self, addr: u64, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut given = self.given.borrow_mut();
+        if !given.bytes.is_empty() || bytes.len() > slot::OUT_MAX {
+            return self.stray(Errno::EFAULT);
+        }
+        given.addr = addr;
+        given.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+}
+
+impl Guest for Letter {
+    fn borrow_file(&self, _fd: i32) -> Result<OwnedFd, Errno> {
+        self.stray(Errno::EBADF)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posix::table::ROWS;
+    use crate::sys::mailbox::Mailbox;
+    use crate::sys::sealed::memfd;
+    use crate::sys::shim::MAILBOX;
+
+    #[test]
+    fn the_rows_that_go_by_the_mailbox() {
+        let carried: Vec<&str> = ROWS
+            .iter()
+            .filter(|row| shape(row).is_some())
+            .map(|row| row.name)
+            .collect();
+        for name in [
+            "stat",
+            "newfstatat",
+            "statx",
+            "access",
+            "readlink",
+            "getcwd",
+            "renameat2",
+        ] {
+            assert!(carried.contains(&name), "{name}");
+        }
+        for name in [
+            "open",
+            "openat",
+            "utimensat",
+            "setxattr",
+            "execve",
+            "connect",
+            "close",
+        ] {
+            assert!(!carried.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_letter_has_its_paths_and_one_answer() {
+        let file = memfd(MAILBOX as i64).unwrap();
+        let posted = Mailbox::map(&file, 0).unwrap().slot().unwrap();
+        // What the slot says is what the cage wrote; nothing yet.
+        let letter = Letter::new(&posted, Shape::First, &[0x1000, 0, 0, 0, 0, 0]);
+        let guest: &dyn Guest = &letter;
+        assert_eq!(guest.write_all(0x2000, b"answer"), Ok(()));
+        assert!(!letter.has_strayed());
+        let given = letter.into_given();
+        assert_eq!(
+            (given.addr, given.bytes.as_slice()),
+            (0x2000, &b"answer"[..])
+        );
+        for stray in [
+            |guest: &dyn Guest| guest.get_cstr(0x1000, 10).is_err(),
+            |guest: &dyn Guest| guest.write_all(0, &[0; slot::OUT_MAX + 1]).is_err(),
+            |guest: &dyn Guest| {
+                guest.write_all(0, b"a").is_ok() && guest.write_all(0, b"b").is_err()
+            },
+            |guest: &dyn Guest| guest.borrow_file(3).is_err(),
+        ] {
+            let letter = Letter::new(&posted, Shape::First, &[0x1000, 0, 0, 0, 0, 0]);
+            assert!(stray(&letter));
+            assert!(letter.has_strayed());
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The fast path: calls that patched sites post in a shared mailbox, served by a thread that looks for them while they
+//! come thick and sleeps otherwise. It is a cache in front of the notifications, never a boundary: the filter is the
+//! same as without it, and whatever is odd goes the other way.
+
+mod atlas;
+mod client;
+mod letter;
+mod near;
+mod server;
+mod space;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+pub(super) use atlas::{Atlas, Chart};
+pub(super) use client::{Arrival, Client, Lane};
+pub(super) use letter::shape;
+pub(super) use near::{NEAR, Native, Near, Site, Standing};
+pub(super) use server::{answer_wait, start};
+pub(super) use space::{Plot, Space};
+
+use crate::posix::table;
+
+/// What the threads of the supervisor share of the fast path.
+#[derive(Debug)]
+pub(super) struct Fast {
+    began: Instant,
+    clients: RwLock<HashMap<i32, Arc<Client>>>,
+    /// Which objects have which sites.
+    pub(super) atlas: Arc<Atlas>,
+    /// Lanes that the server is to look at from now on.
+    heated: Mutex<Vec<Arc<Lane>>>,
+    has_heated: AtomicBool,
+    woken: Condvar,
+}
+
+impl Fast {
+    /// The fast path, where this machine can have it: the shim finds its slot by an instruction that not every processor
+    /// has, and one CPU alone cannot serve what it asks.
+    pub(super) fn new() -> Option<Arc<Self>> {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (cpus > 1 && crate::sys::shim::is_supported()).then(|| {
+            Arc::new(Self {
+                began: Instant::now(),
+                clients: RwLock::default(),
+                atlas: Arc::default(),
+                heated: Mutex::default(),
+                has_heated: AtomicBool::new(false),
+                woken: Condvar::new(),
+            })
+        })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A thread's entry.
+    pub(super) fn client(&self, tid: i32) -> Arc<Client> {
+        if let Some(client) = self.clients.read().get(&tid) {
+            return Arc::clone(client);
+        }
+        Arc::clone(self.clients.write().entry(tid).or_default())
+    }
+
+    /// A thread's entry, where it has one.
+    pub(super) fn known(&self, tid: i32) -> Option<Arc<Client>> {
+        self.clients.read().get(&tid).cloned()
+    }
+
+    /// A thread is gone, or has another program.
+    pub(super) fn forget(&self, tid: i32) {
+        drop(self.clients.write().remove(&tid));
+    }
+
+    /// A call came the kernel's way: says what that leads to.
+    pub(super) fn arrival(&self, tid: i32, nr: u64) -> Arrival {
+        if table::row(nr).and_then(shape).is_none() {
+            return Arrival::Plain;
+        }
+        let client = self.client(tid);
+        let (arrival, heats) = client.arrives(self.now());
+        if let Some(lane) = heats {
+            self.heat(lane);
+        }
+        arrival
+    }
+
+    /// The server is to look at this lane.
+    fn heat(&self, lane: Arc<Lane>) {
+        if lane.is_hot.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut heated = self.heated.lock();
+        heated.push(lane);
+        self.has_heated.store(true, Ordering::Release);
+        drop(heated);
+        self.woken.notify_one();
+    }
+
+    /// Takes the lanes that were heated; waits for some where there is nothing else to do.
+    fn take_heated(&self, idle: bool) -> Vec<Arc<Lane>> {
+        if !idle && !self.has_heated.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut heated = self.heated.lock();
+        while idle && heated.is_empty() {
+            self.woken.wait(&mut heated);
+        }
+        self.has_heated.store(false, Ordering::Release);
+        std::mem::take(&mut *heated)
+    }
+}
+
+/// How long the server looks at a lane where nothing comes.
+const LOOKS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 50 });

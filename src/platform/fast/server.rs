@@ -1,0 +1,160 @@
+//! The thread that serves the mailboxes. While calls come thick it looks for them without a pause; a lane where nothing
+//! comes for some microseconds cools down, and with none left it sleeps.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::super::meter::count;
+use super::super::{Platform, ToTracer};
+use super::letter::{Letter, shape};
+use super::{Fast, LOOKS_FOR, Lane};
+use crate::dispatch::Answer;
+use crate::interpose::{Call, Handled};
+use crate::posix::{Ctx, Outcome};
+use crate::sys::namespace;
+use crate::sys::notify::{self, Response};
+use crate::sys::shim::slot;
+
+/// After so many looks at all lanes the clock is read.
+const LOOKS: u32 = 64;
+
+/// Starts the server; it lives as long as the supervisor.
+///
+/// # Errors
+/// Where no thread can be made.
+pub(in super::super) fn start(platform: &Arc<Platform>, fast: &Arc<Fast>) -> std::io::Result<()> {
+    let (platform, fast) = (Arc::clone(platform), Arc::clone(fast));
+    std::thread::Builder::new()
+        .name("mailbox".to_owned())
+        .spawn(move || {
+            // A umask and a working directory of its own: handlers set them for a call.
+            namespace::own_fs_context();
+            serve(&platform, &fast);
+        })?;
+    Ok(())
+}
+
+/// A lane that is looked at.
+struct Hot {
+    lane: Arc<Lane>,
+    last: Instant,
+}
+
+fn serve(platform: &Platform, fast: &Fast) {
+    let mut hot: Vec<Hot> = Vec::new();
+    let mut looks = 0;
+    loop {
+        let heated = fast.take_heated(hot.is_empty());
+        if !heated.is_empty() {
+            let last = Instant::now();
+            for lane in heated {
+                lane.set_awake(true);
+                hot.push(Hot { lane, last });
+            }
+        }
+        let mut served = false;
+        for hot in &mut hot {
+            if hot.lane.slot.take() {
+                hot.last = serve_one(platform, &hot.lane);
+                served = true;
+            }
+        }
+        looks += 1;
+        if served {
+            continue;
+        }
+        if looks > LOOKS {
+            looks = 0;
+            let now = Instant::now();
+            hot.retain(|hot| {
+                let stays = now.duration_since(hot.last) < LOOKS_FOR;
+                if !stays {
+                    cool(platform, &hot.lane);
+                }
+                stays
+            });
+        }
+        std::hint::spin_loop();
+    }
+}
+
+/// Leaves a lane alone from now on.
+fn cool(platform: &Platform, lane: &Lane) {
+    lane.set_awake(false);
+    lane.is_hot.store(false, Ordering::Release);
+    // What was posted before it could be seen that nobody looks.
+    if lane.slot.take() {
+        serve_one(platform, lane);
+    }
+}
+
+/// Serves the call that was taken; says when it came.
+fn serve_one(platform: &Platform, lane: &Lane) -> Instant {
+    let posted = &lane.slot;
+    let nr = u64::from(posted.call() >> 16 & 0x1fff);
+    let call = Call::new(nr, posted.args());
+    let state = match answer(platform, lane, &call) {
+        Some(()) => {
+            count(&platform.meter.mailed);
+            lane.hits.fetch_add(1, Ordering::Relaxed);
+            slot::SERVED
+        }
+        None => slot::REFUSED,
+    };
+    posted.finish(state);
+    let parked = lane.parked.lock().take();
+    if let (Some(id), Some(listener)) = (parked, platform.listener.get()) {
+        let _ = notify::send(listener.as_fd(), id, Response::Result(0));
+    }
+    if lane.tracer_waits.swap(false, Ordering::AcqRel) {
+        platform.ask_tracer(ToTracer::Served(lane.thread.tid.0));
+    }
+    call.started
+}
+
+/// Answers a call; `None` where it must go the kernel's way.
+fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
+    let shape = call.row.and_then(shape)?;
+    let dispatcher = &platform.dispatcher;
+    let letter = Letter::new(&lane.slot, shape, &call.args);
+    let value = {
+        let thread = &lane.thread;
+        let cx = Ctx::new(&dispatcher.kernel, thread, &letter, call.nr, call.args).aside();
+        let Answer::Now(result, _) = dispatcher.dispatch(&cx, call) else {
+            return None;
+        };
+        let (handled, value) = match result {
+            Ok(Outcome::Emulated(value)) => (Handled::Virtual, value.cast_signed()),
+            Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw())),
+            Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw())),
+            Ok(Outcome::Continue | Outcome::Forward(_)) => return None,
+        };
+        debug_assert!(cx.take_installs().is_empty());
+        if letter.has_strayed() {
+            return None;
+        }
+        dispatcher.finish(&cx, call, handled, value)
+    };
+    let given = letter.into_given();
+    let bytes = if value < 0 {
+        &[]
+    } else {
+        given.bytes.as_slice()
+    };
+    lane.slot.answer(value, given.addr, bytes);
+    Some(())
+}
+
+/// A thread waits by this notification until its call is served.
+pub(in super::super) fn answer_wait(fast: &Fast, listener: BorrowedFd<'_>, tid: i32, id: u64) {
+    if let Some(lane) = fast.known(tid).and_then(|client| client.lane()) {
+        let mut parked = lane.parked.lock();
+        if lane.slot.state() == slot::TAKEN {
+            *parked = Some(id);
+            return;
+        }
+    }
+    let _ = notify::send(listener, id, Response::Result(0));
+}

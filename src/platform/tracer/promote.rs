@@ -1,0 +1,240 @@
+//! A thread whose calls come often gets the fast path: code near the object that they come from, a mailbox, a slot. All
+//! of it is done in one stop, by calls made in the thread, and only while nobody else runs in its memory.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use super::super::fast::{Chart, Fast, Lane, NEAR, Near, Plot, Site};
+use super::super::meter::count;
+use super::Tracer;
+use super::jobs::Job;
+use super::script::{After, Script};
+use super::tracee::{At, Entry, Phase};
+use crate::cage::Thread;
+use crate::sys::mailbox::Mailbox;
+use crate::sys::procfs::{self, Mapping};
+use crate::sys::ptrace::{Error, Regs, Resume, Stopped};
+use crate::sys::shim::MAILBOX;
+use crate::sys::{memory, privilege, sealed};
+
+/// An address space with more mappings is left alone.
+const MAPPINGS: usize = 4096;
+
+/// What a script maps for the fast path.
+#[derive(Debug)]
+pub(super) struct Promotion {
+    /// Whether all of it could be mapped.
+    pub(super) mapped: bool,
+    text: Option<Mapping>,
+    near: Option<Arc<Near>>,
+    mailbox: Option<(u64, Mailbox)>,
+}
+
+impl Tracer {
+    /// Looks at where a thread's calls come from, and lets it make this one again.
+    pub(super) fn look(&mut self, stopped: Stopped, entry: Entry) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let fast = self.platform.fast.clone();
+        let prepared = fast.and_then(|fast| self.prepare(&fast, tid, &entry.regs));
+        let Some((promotion, job)) = prepared else {
+            self.set_phase(tid, Phase::Running);
+            return stopped.resume(Resume::Run, 0);
+        };
+        let jobs = vec![Job::map_writable(), job];
+        let script = Script::new(entry, jobs, After::Promote(Box::new(promotion)));
+        self.begin(stopped, Box::new(script))
+    }
+
+    /// What is to be mapped for this thread now; `None` where nothing is.
+    fn prepare(&self, fast: &Arc<Fast>, tid: i32, regs: &Regs) -> Option<(Promotion, Job)> {
+        let client = fast.client(tid);
+        let tracee = self.tracees.get(&tid)?;
+        let sharers = self
+            .tracees
+            .values()
+            .filter(|other| Arc::ptr_eq(&other.space, &tracee.space));
+        if sharers.count() != 1 {
+            return None;
+        }
+        let space = tracee.space.lock();
+        if regs.gs_base != 0 && !space.is_in_mailbox(regs.gs_base) {
+            client.settle();
+            return None;
+        }
+        let host_proc = self.platform.dispatcher.kernel.host_proc.as_fd();
+        let look = || procfs::mappings(host_proc, tid, MAPPINGS);
+        let maps = look().or_else(|_| privilege::with_ptrace(look)).ok()?;
+        let Some(plot) = space.plot(&maps, regs.rip) else {
+            client.settle();
+            return None;
+        };
+        drop(space);
+        let near = match &plot.text {
+            Some(text) => match self
+                .open_object(text)
+                .and_then(|file| fast.atlas.chart(file))
+            {
+                Some(Chart::Drawing) => {
+                    client.postpone();
+                    return None;
+                }
+                Some(Chart::Drawn(marks)) => {
+                    let sites = marks
+                        .iter()
+                        .filter_map(|mark| Site::new(mark, text.range.0, text.offset))
+                        .filter(|site| self.stands(tid, site, text))
+                        .collect();
+                    Some(Near::new(plot.near_at, sites))
+                }
+                None => None,
+            },
+            None => None,
+        };
+        let near = near.filter(|near| !near.sites.is_empty());
+        if plot.text.is_some() && near.is_none() {
+            // Nothing there to patch: it is not looked at again.
+            if let Some(text) = &plot.text {
+                tracee.space.lock().settle(text, None);
+            }
+            return None;
+        }
+        promotion(plot, near)
+    }
+
+    /// The file behind a mapping.
+    fn open_object(&self, text: &Mapping) -> Option<File> {
+        let name = std::str::from_utf8(&text.name).ok()?;
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let place = open(name, flags, Mode::empty()).ok()?;
+        let stat = fstat(&place).ok()?;
+        let is_it = stat.st_ino == text.inode
+            && SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        let host_proc = self.platform.dispatcher.kernel.host_proc.as_fd();
+        is_it
+            .then(|| sealed::reopen_read_only(host_proc, &place).ok())
+            .flatten()
+            .map(File::from)
+    }
+
+    /// Whether the site stands in the thread's memory as its file has it.
+    fn stands(&self, tid: i32, site: &Site, text: &Mapping) -> bool {
+        let original = site.original();
+        let mut found = [0; 7];
+        let end = site.addr.saturating_add(found.len() as u64);
+        site.addr >= text.range.0
+            && end < text.range.1
+            && memory::read(tid, site.addr, &mut found) == Ok(found.len())
+            && found == original
+    }
+
+    /// The script is done: patches the sites, gives the thread its slot, and lets it make its call again.
+    pub(super) fn promoted(
+        &mut self,
+        stopped: Stopped,
+        entry: Entry,
+        promotion: Promotion,
+        mask: Option<u64>,
+    ) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(thread) = self.thread(tid) else {
+            return Err(Error::Gone(tid));
+        };
+        thread.set_injected(false);
+        if let Some(mask) = mask {
+            stopped.set_signal_mask(mask)?;
+        }
+        let mut regs = entry.regs;
+        // Where nothing could even be begun the kernel makes the call again by itself.
+        if entry.at == At::Exit {
+            regs.rip = regs.rip.wrapping_sub(2);
+            regs.rax = entry.call.nr;
+            regs.orig_rax = u64::MAX;
+        }
+        if promotion.mapped {
+            self.settle_space(&stopped, promotion)?;
+            if let Some(slot) = self.lane_for(&thread) {
+                regs.gs_base = slot;
+            }
+        } else if let Some(fast) = &self.platform.fast {
+            fast.client(tid).settle();
+        }
+        stopped.set_regs(&regs)?;
+        self.set_phase(tid, Phase::Running);
+        stopped.resume(Resume::Run, 0)
+    }
+
+    fn settle_space(&self, stopped: &Stopped, promotion: Promotion) -> Result<(), Error> {
+        let Some(tracee) = self.tracees.get(&stopped.tid()) else {
+            return Err(Error::Gone(stopped.tid()));
+        };
+        let mut space = tracee.space.lock();
+        if let Some((at, mailbox)) = promotion.mailbox {
+            space.set_mailbox(at, mailbox);
+        }
+        if let Some(near) = &promotion.near {
+            for (addr, patch) in near.patches() {
+                let mut word = [0; 8];
+                if memory::read(stopped.tid(), addr, &mut word) != Ok(word.len()) {
+                    continue;
+                }
+                let [a, b, c, d, e, ..] = &mut word;
+                for (byte, new) in [a, b, c, d, e].into_iter().zip(patch) {
+                    *byte = new;
+                }
+                stopped.poke(addr, word)?;
+                count(&self.platform.meter.patched);
+            }
+        }
+        if let Some(text) = &promotion.text {
+            space.settle(text, promotion.near);
+        }
+        Ok(())
+    }
+
+    /// Gives a thread a slot of its address space's mailbox, where there is one; says where the slot is.
+    pub(super) fn lane_for(&self, thread: &Arc<Thread>) -> Option<u64> {
+        let fast = self.platform.fast.as_ref()?;
+        let tracee = self.tracees.get(&thread.tid.0)?;
+        let space = tracee.space.lock();
+        let client = fast.client(thread.tid.0);
+        if let Some(lane) = client.lane() {
+            return space.slot_at(lane.slot.offset());
+        }
+        let slot = space.mailbox.as_ref()?.slot()?;
+        let at = space.slot_at(slot.offset());
+        client.set_lane(Lane::new(Arc::clone(thread), slot));
+        at
+    }
+}
+
+/// The file that is mapped, its content, and how.
+fn promotion(plot: Plot, near: Option<Near>) -> Option<(Promotion, Job)> {
+    let size = i64::try_from(NEAR + MAILBOX as u64).ok()?;
+    let file = sealed::memfd(size).ok()?;
+    if let Some(near) = &near {
+        let image = near.image(plot.mailbox_at);
+        let written = nix::sys::uio::pwrite(&file, &image, 0).ok()?;
+        if written != image.len() {
+            return None;
+        }
+    }
+    let mailbox = if plot.maps_mailbox {
+        let mailbox = Mailbox::map(&file, usize::try_from(NEAR).ok()?).ok()?;
+        Some((plot.mailbox_at, mailbox))
+    } else {
+        None
+    };
+    let near_at = near.as_ref().map(|near| near.base);
+    let job = Job::map_fast(file, near_at, plot.maps_mailbox.then_some(plot.mailbox_at));
+    let promotion = Promotion {
+        mapped: true,
+        text: plot.text,
+        near: near.map(Arc::new),
+        mailbox,
+    };
+    Some((promotion, job))
+}
