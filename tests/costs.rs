@@ -1,5 +1,6 @@
 //! What a call costs in stops and notifications, exactly: 1,000 more calls of one kind make the counters of `--stats`
-//! differ by what ARCHITECTURE.md says, on both platforms, and by nothing else.
+//! differ by what ARCHITECTURE.md says, on `hybrid` and `ptrace`, and by nothing else. On `fast` time decides which way a
+//! call goes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -180,4 +181,29 @@ fn a_granted_descriptor_and_its_close_are_a_notification_each() {
         ..NOTHING
     };
     check("hybrid", &[], "dup_close", "emulated", two);
+}
+
+#[test]
+fn calls_from_patched_sites_go_by_the_mailbox() {
+    const CALLS: u64 = 30_000;
+    if program("gcc").is_none() {
+        return skip("libc_stat", "gcc");
+    }
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 {
+        return harness::skip_for_kernel("libc_stat", "second CPU");
+    }
+    let scratch = Scratch::new(User::Own);
+    let counts = |flag| stats(&[flag], "libc_stat", CALLS, &scratch);
+    let (fast, hybrid) = (counts("--platform=fast"), counts("--platform=hybrid"));
+    // Which way a call goes is a matter of time; that it goes exactly one is not.
+    for outcome in ["emulated", "failed", "denied", "forwarded", "unknown"] {
+        let path = format!("/calls/{outcome}");
+        assert_eq!(number(&fast, &path), number(&hybrid, &path), "{outcome}");
+    }
+    assert!(number(&fast, "/mailed") > 0, "{fast}");
+    assert!(number(&fast, "/patched") > 0, "{fast}");
+    assert_eq!(
+        (number(&hybrid, "/mailed"), number(&hybrid, "/patched")),
+        (0, 0)
+    );
 }

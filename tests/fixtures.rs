@@ -1,5 +1,5 @@
-//! Every program of fixtures/ natively and caged: with the default mediation, with `--mediate=all`, on the ptrace
-//! platform; as root, all of it again as an ordinary user. What Linux prints is what a cage must print.
+//! Every program of fixtures/ natively and caged: with the default mediation, with `--mediate=all`, on each of the other
+//! platforms; as root, all of it again as an ordinary user. What Linux prints is what a cage must print.
 
 #[expect(dead_code, reason = "every test file uses another part of the harness")]
 mod harness;
@@ -21,7 +21,7 @@ fn check(name: &str) {
     let fixture = installed.add(&build(name));
     Case::new(&[&fixture.to_string_lossy()])
         .also(&["--mediate=all"])
-        .on_ptrace()
+        .on_each_platform()
         .limit(60)
         .check(name);
 }

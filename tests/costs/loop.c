@@ -17,6 +17,7 @@ static char byte;
 static int fd;
 
 static long stat_(void) { return syscall(SYS_newfstatat, AT_FDCWD, "/", &st, 0); }
+static long libc_stat(void) { return stat("/", &st); }
 static long missing(void) { return syscall(SYS_access, "/no/such/file", R_OK) + 1; }
 static long refused(void) { return syscall(SYS_mount, "x", "/", "tmpfs", 0L, 0L) + 1; }
 static long unknown(void) { return syscall(0x40000000 + SYS_getpid) + 1; }
@@ -33,7 +34,7 @@ static const struct {
     long (*call)(void);
 } calls[] = {
     {"stat", stat_},       {"missing", missing}, {"refused", refused},     {"unknown", unknown},
-    {"read", read_},       {"getppid", getppid_}, {"dup_close", dup_close},
+    {"read", read_},       {"getppid", getppid_}, {"dup_close", dup_close}, {"libc_stat", libc_stat},
 };
 
 int main(int argc, char **argv)

@@ -210,9 +210,9 @@ impl Case {
         self
     }
 
-    /// Compares on the ptrace platform too.
-    pub(crate) fn on_ptrace(self) -> Self {
-        self.also(&["--platform=ptrace"])
+    /// Compares on the platforms that are not the default too.
+    pub(crate) fn on_each_platform(self) -> Self {
+        self.also(&["--platform=ptrace"]).also(&["--platform=fast"])
     }
 
     /// Flags of root's caged runs: a server that gives up root's id needs capabilities for that.

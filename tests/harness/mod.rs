@@ -3,7 +3,7 @@
 //!
 //! `CAGE_TRACE_TESTS=all` turns a missing prerequisite from a visible skip into a failure;
 //! `CAGE_TRACE_TESTS=quick` runs a case as the tests' own user and in its first variant only.
-//! `CAGE_TRACE_PLATFORMS=hybrid,ptrace` chooses `--platform=` (default `hybrid`); the word `native` compares a second
+//! `CAGE_TRACE_PLATFORMS=hybrid,fast,ptrace` chooses `--platform=` (default `hybrid`); the word `native` compares a second
 //! native run instead, which shows whether a case is deterministic at all.
 
 pub(crate) mod case;

@@ -90,10 +90,10 @@ fn link(from: &Path, to: &Path, deep: bool) {
 }
 
 cases! {
-    node: Case::new(&["node", "node.js"]).file("node.js", include_str!("node.js")).limit(120).on_ptrace();
-    go: golang("GOCACHE=$PWD/cache go build -o program runtime.go && ./program").on_ptrace();
-    java: Case::script("sh", "javac -d classes Main.java && java -Xmx256m -cp classes Main a b; echo $?").needs(&["javac", "java"]).file("Main.java", include_str!("Main.java")).limit(240).on_ptrace();
+    node: Case::new(&["node", "node.js"]).file("node.js", include_str!("node.js")).limit(120).on_each_platform();
+    go: golang("GOCACHE=$PWD/cache go build -o program runtime.go && ./program").on_each_platform();
+    java: Case::script("sh", "javac -d classes Main.java && java -Xmx256m -cp classes Main a b; echo $?").needs(&["javac", "java"]).file("Main.java", include_str!("Main.java")).limit(240).on_each_platform();
     cargo_build: cargo();
-    imagemagick: Case::script("sh", include_str!("picture.sh")).needs(&["/usr/bin/convert", "/usr/bin/montage"]).limit(120).on_ptrace();
-    vim: Case::script("bash", include_str!("vim.sh")).needs(&["vim.tiny"]).on_ptrace();
+    imagemagick: Case::script("sh", include_str!("picture.sh")).needs(&["/usr/bin/convert", "/usr/bin/montage"]).limit(120).on_each_platform();
+    vim: Case::script("bash", include_str!("vim.sh")).needs(&["vim.tiny"]).on_each_platform();
 }
