@@ -15,7 +15,7 @@ use harness::process::Output;
 use harness::scratch::{Installed, Scratch, User};
 use harness::{program, skip};
 
-const PLATFORMS: [&str; 2] = ["--platform=hybrid", "--platform=ptrace"];
+const PLATFORMS: [&str; 3] = ["--platform=hybrid", "--platform=fast", "--platform=ptrace"];
 
 fn build(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/hardening/{name}.c"));

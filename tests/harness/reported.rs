@@ -128,7 +128,8 @@ pub(crate) fn reported(flags: &[&str], command: &[&str], scratch: &Scratch) -> R
     }
 }
 
-pub(crate) const PLATFORMS: [&str; 2] = ["--platform=hybrid", "--platform=ptrace"];
+pub(crate) const PLATFORMS: [&str; 3] =
+    ["--platform=hybrid", "--platform=fast", "--platform=ptrace"];
 
 /// Runs `test` as everyone at hand, on every platform, with a scratch directory.
 pub(crate) fn everywhere(test: impl Fn(&Scratch, &str)) {
