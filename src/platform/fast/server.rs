@@ -118,6 +118,15 @@ fn serve_one(platform: &Platform, lane: &Lane) -> Instant {
 fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
     let shape = call.row.and_then(shape)?;
     let dispatcher = &platform.dispatcher;
+    // Another process with the same memory could go on in the name of one that is gone, whose number may be another's now.
+    let is_there = {
+        let cages = dispatcher.kernel.cages.read();
+        let known = cages.get(lane.thread.tid);
+        known.is_some_and(|known| Arc::ptr_eq(known, &lane.thread))
+    };
+    if !is_there {
+        return None;
+    }
     let letter = Letter::new(&lane.slot, shape, &call.args);
     let value = {
         let thread = &lane.thread;
