@@ -481,6 +481,7 @@ fn threads_that_share_a_table_never_get_the_same_number() {
             let sharing = Sharing {
                 thread: true,
                 memory: true,
+                awaited: false,
                 files: true,
                 fs: true,
             };

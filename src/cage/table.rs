@@ -12,6 +12,8 @@ pub struct Sharing {
     pub thread: bool,
     /// `CLONE_VM`: the same memory.
     pub memory: bool,
+    /// `CLONE_VFORK`: its maker waits until it has memory of its own, or has ended.
+    pub awaited: bool,
     /// `CLONE_FILES`: the same descriptor table.
     pub files: bool,
     /// `CLONE_FS`: the same working directory and umask.

@@ -14,6 +14,7 @@ pub(super) const CLONE_VM: u64 = 0x100;
 pub(super) const CLONE_SIGHAND: u64 = 0x800;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_PTRACE: u64 = 0x2000;
+const CLONE_VFORK: u64 = 0x4000;
 const CLONE_NEWNS: u64 = 0x2_0000;
 const CLONE_PARENT_SETTID: u64 = 0x10_0000;
 const CLONE_DETACHED: u64 = 0x40_0000;
@@ -39,6 +40,7 @@ pub fn vfork(cx: &Ctx<'_>) -> SysResult {
     limit_processes(cx)?;
     let sharing = Sharing {
         memory: true,
+        awaited: true,
         ..Sharing::default()
     };
     make(cx, Sysno::vfork, [0; 6], sharing)
@@ -150,6 +152,7 @@ fn clone_with(
     let sharing = Sharing {
         thread: flags & CLONE_THREAD != 0,
         memory: flags & CLONE_VM != 0,
+        awaited: flags & CLONE_VFORK != 0,
         files: flags & CLONE_FILES != 0,
         fs: flags & CLONE_FS != 0,
     };

@@ -61,6 +61,11 @@ impl Space {
         }
     }
 
+    /// From now on another process runs in it too: nothing is changed any more.
+    pub(in super::super) fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// Whether a thread in it may have come by a gs that is not its own.
     pub(in super::super) fn is_touched(&self) -> bool {
         self.mailbox_at.is_some()
@@ -215,6 +220,9 @@ mod tests {
         let child = space.forked(false).plot(&maps, 0x40_0100).unwrap();
         assert_eq!((child.mailbox_at, child.text), (plot.mailbox_at, None));
         assert_eq!(space.forked(true).plot(&maps, 0x40_0100), None);
+        let mut closed = Space::default();
+        closed.close();
+        assert_eq!(closed.plot(&maps, 0x40_0100), None);
         let data = [mapping(0x40_0000, 0x50_0000, "rw-p", 7, "/a")];
         assert_eq!(Space::default().plot(&data, 0x40_0100), None);
     }

@@ -100,7 +100,12 @@ impl Tracer {
         newborn.space = if sharing.thread {
             space
         } else {
-            let copy = space.lock().forked(sharing.memory);
+            let mut of_maker = space.lock();
+            let copy = of_maker.forked(sharing.memory);
+            if sharing.memory && !sharing.awaited {
+                of_maker.close();
+            }
+            drop(of_maker);
             Arc::new(parking_lot::Mutex::new(copy))
         };
         self.tracees.insert(child, newborn);
