@@ -2,13 +2,14 @@
 //! virtual, same number, same file, nothing else), and the cage table against the living processes.
 //!
 //! Looks through the host's /proc and changes nothing. What is in motion while it is looked at is no violation: the
-//! table must be quiet and the same before and after, and a difference must show twice.
+//! table must be quiet and the same before and after, and a difference must stay for a tenth of a second.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -18,6 +19,14 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use crate::cage::{Descriptor, FdTable, FileKind, Thread, Tid};
 use crate::posix::Kernel;
 use crate::sys::privilege::{self, Capability, with_ptrace};
+
+/// How long what differs is left alone before it is looked at again: a fault of ours stays.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(2),
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+];
 
 const CLOEXEC: u32 = 0o2_000_000;
 const PATH: u32 = 0o10_000_000;
@@ -40,13 +49,19 @@ struct Real {
 /// What differs, in words.
 pub fn check(kernel: &Kernel, thread: &Thread) -> Result<(), String> {
     with_everything(|| {
-        if check_descriptors(kernel, thread).is_err() {
-            // Twice, since a thread of the same cage may have been in the midst of something.
-            let second = check_descriptors(kernel, thread);
-            // Killed meanwhile, the thread left its stop and gave its descriptors up: nothing is left to compare.
-            if second.is_err() && is_stopped(kernel, thread) {
-                return second;
+        let mut found = check_descriptors(kernel, thread);
+        // Again, since a thread of the same cage may be in the midst of something: one that was let go on with its call may
+        // have to wait for a CPU before it makes it.
+        for pause in PAUSES {
+            if found.is_ok() {
+                break;
             }
+            std::thread::sleep(pause);
+            found = check_descriptors(kernel, thread);
+        }
+        // Killed meanwhile, the thread left its stop and gave its descriptors up: nothing is left to compare.
+        if found.is_err() && is_stopped(kernel, thread) {
+            return found;
         }
         check_table(kernel)
     })
