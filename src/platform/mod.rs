@@ -24,7 +24,7 @@ use crate::dispatch::Dispatcher;
 use crate::interpose::Call;
 use crate::posix::{Forward, Install, Kernel, Role};
 
-use fast::{Arrival, Fast};
+use fast::Fast;
 pub(crate) use filter::HELLO;
 pub use filter::{filter, hello};
 pub use meter::Meter;
@@ -161,9 +161,9 @@ impl Platform {
     /// A call of this thread came the kernel's way: whether its site is worth a look. Where results are wanted, the tracer
     /// sees all calls in their order, and nothing goes another way.
     fn looks_at(&self, thread: &Thread, nr: u64) -> bool {
-        self.fast.as_ref().is_some_and(|fast| {
-            !self.dispatcher.wants_result(nr) && fast.arrival(thread.tid.0, nr) == Arrival::Look
-        })
+        self.fast
+            .as_ref()
+            .is_some_and(|fast| !self.dispatcher.wants_result(nr) && fast.arrives(thread.tid.0, nr))
     }
 
     fn ask_tracer(&self, message: ToTracer) {

@@ -1,5 +1,5 @@
 //! Which objects have which sites: each file is looked through once in a run, by a thread of its own, so that neither
-//! the next process nor the tracer waits for it.
+//! the next process nor the tracer waits for it; one file at a time, however many a cage maps.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 
 use super::super::sites;
 use super::letter::shape;
-use crate::posix::table;
 use crate::sys::shim::Shape;
 
 /// No object with more bytes is looked through.
@@ -69,6 +68,10 @@ impl Atlas {
         if let Some(chart) = charts.get(&identity) {
             return Some(chart.clone());
         }
+        let busy = |chart: &Chart| matches!(chart, Chart::Drawing);
+        if charts.values().any(busy) {
+            return Some(Chart::Drawing);
+        }
         if charts.len() >= MOST {
             charts.clear();
         }
@@ -90,7 +93,10 @@ impl Atlas {
         let started = std::thread::Builder::new()
             .name("atlas".to_owned())
             .spawn(draw);
-        started.ok().map(|_| Chart::Drawing)
+        if started.is_err() {
+            self.charts.lock().remove(&identity);
+        }
+        Some(Chart::Drawing)
     }
 }
 
@@ -116,10 +122,40 @@ fn marks(image: &[u8]) -> Vec<Mark> {
 /// among those would show it.
 fn mark(site: &sites::Site) -> Option<Mark> {
     let nr = site.nr.filter(|_| site.kind == sites::Kind::Number)?;
-    let shape = table::row(u64::from(nr)).and_then(shape)?;
+    let shape = shape(u64::from(nr))?;
     Some(Mark {
         offset: site.offset,
         nr,
         shape,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(atlas: &Arc<Atlas>, path: &str) -> usize {
+        loop {
+            match atlas.chart(File::open(path).unwrap()).unwrap() {
+                Chart::Drawn(marks) => return marks.len(),
+                Chart::Drawing => std::thread::yield_now(),
+            }
+        }
+    }
+
+    #[test]
+    fn one_file_is_looked_through_at_a_time_and_once() {
+        let atlas = Arc::<Atlas>::default();
+        // While one is drawn another is not begun.
+        let busy = identity(&File::open("/proc/self/exe").unwrap()).unwrap();
+        atlas.charts.lock().insert(busy, Chart::Drawing);
+        let libc = "/usr/lib/x86_64-linux-gnu/libc.so.6";
+        let file = File::open(libc).unwrap();
+        assert!(matches!(atlas.chart(file), Some(Chart::Drawing)));
+        assert_eq!(atlas.charts.lock().len(), 1);
+        atlas.charts.lock().clear();
+        assert!(drawn(&atlas, libc) > 10);
+        assert_eq!(atlas.charts.lock().len(), 1);
+        assert!(atlas.chart(File::open("/dev/null").unwrap()).is_none());
+    }
 }

@@ -30,15 +30,6 @@ const HITS_PER_MISS: u32 = if cfg!(debug_assertions) { 0 } else { 8 };
 const SHORTEST_REST: u64 = 1_000_000;
 const LONGEST_REST: u64 = 256_000_000;
 
-/// What a call that came the kernel's way leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Arrival {
-    /// Nothing.
-    Plain,
-    /// Its site is worth a look.
-    Look,
-}
-
 /// A thread's way to the mailbox.
 #[derive(Debug)]
 pub(in super::super) struct Lane {
@@ -159,9 +150,9 @@ impl Client {
         self.next.store(LATER, Ordering::Relaxed);
     }
 
-    /// A call of its came the kernel's way at this moment: what that leads to, and the lane that is to be served from now
+    /// A call of its came the kernel's way at this moment: whether its site is worth a look, and the lane that is to be served from now
     /// on.
-    pub(super) fn arrives(&self, now: u64) -> (Arrival, Option<Arc<Lane>>) {
+    pub(super) fn arrives(&self, now: u64) -> (bool, Option<Arc<Lane>>) {
         let gap = now.saturating_sub(self.last.swap(now, Ordering::Relaxed));
         let heats = (gap < THICK)
             .then(|| self.lane())
@@ -175,7 +166,6 @@ impl Client {
             self.arrivals.store(0, Ordering::Relaxed);
             self.next.store(MANY, Ordering::Relaxed);
         }
-        let arrival = if looks { Arrival::Look } else { Arrival::Plain };
-        (arrival, heats)
+        (looks, heats)
     }
 }

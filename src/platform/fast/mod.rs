@@ -17,13 +17,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 pub(super) use atlas::{Atlas, Chart};
-pub(super) use client::{Arrival, Client, Lane};
-pub(super) use letter::shape;
+pub(super) use client::{Client, Lane};
+use letter::shape;
 pub(super) use near::{NEAR, Native, Near, Site, Standing};
 pub(super) use server::{answer_wait, start};
 pub(super) use space::{Plot, Space};
-
-use crate::posix::table;
 
 /// What the threads of the supervisor share of the fast path.
 #[derive(Debug)]
@@ -77,17 +75,17 @@ impl Fast {
         drop(self.clients.write().remove(&tid));
     }
 
-    /// A call came the kernel's way: says what that leads to.
-    pub(super) fn arrival(&self, tid: i32, nr: u64) -> Arrival {
-        if table::row(nr).and_then(shape).is_none() {
-            return Arrival::Plain;
+    /// A call came the kernel's way: whether its site is worth a look.
+    pub(super) fn arrives(&self, tid: i32, nr: u64) -> bool {
+        if shape(nr).is_none() {
+            return false;
         }
         let client = self.client(tid);
-        let (arrival, heats) = client.arrives(self.now());
+        let (looks, heats) = client.arrives(self.now());
         if let Some(lane) = heats {
             self.heat(lane);
         }
-        arrival
+        looks
     }
 
     /// The server is to look at this lane.

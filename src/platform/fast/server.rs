@@ -116,7 +116,7 @@ fn serve_one(platform: &Platform, lane: &Lane) -> Instant {
 
 /// Answers a call; `None` where it must go the kernel's way.
 fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
-    let shape = call.row.and_then(shape)?;
+    let shape = shape(call.nr)?;
     let dispatcher = &platform.dispatcher;
     // Another process with the same memory could go on in the name of one that is gone, whose number may be another's now.
     let is_there = {

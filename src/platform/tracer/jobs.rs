@@ -1,6 +1,7 @@
 //! Small jobs that the tracer does in a stopped thread by calls of its own: memory for what is lent, files that a
 //! notification cannot bring, the kernel's working directory.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -40,16 +41,6 @@ enum Place {
     Anywhere,
 }
 
-/// A part of a file that is mapped at an address where nothing is.
-#[derive(Debug, Clone, Copy)]
-struct Map {
-    at: u64,
-    len: u64,
-    offset: u64,
-    prot: i32,
-    flags: i32,
-}
-
 #[derive(Debug)]
 enum Work {
     MapWritable,
@@ -64,9 +55,10 @@ enum Work {
     Chdir {
         path: Vec<u8>,
     },
+    /// The calls that map a file, in order; the file's number is put into those of mmap.
     MapFast {
         file: Arc<OwnedFd>,
-        maps: Vec<Map>,
+        calls: VecDeque<(Sysno, [u64; 6])>,
         failed: bool,
     },
     Close(i32),
@@ -166,24 +158,30 @@ impl Job {
     /// Maps the fast path's code, which is at the beginning of this file, and the mailbox behind it; a fork's child has
     /// the code, but not the mailbox.
     pub(super) fn map_fast(file: OwnedFd, near_at: Option<u64>, mailbox_at: Option<u64>) -> Self {
-        let near = near_at.map(|at| Map {
-            at,
-            len: NEAR,
-            offset: 0,
-            prot: libc::PROT_READ | libc::PROT_EXEC,
-            flags: libc::MAP_PRIVATE,
+        let map = |at, len, prot: i32, flags: i32, offset| {
+            let flags = flags | libc::MAP_FIXED_NOREPLACE;
+            (Sysno::mmap, [at, len, prot as u64, flags as u64, 0, offset])
+        };
+        let near = near_at.map(|at| {
+            let prot = libc::PROT_READ | libc::PROT_EXEC;
+            map(at, NEAR, prot, libc::MAP_PRIVATE, 0)
         });
-        let mailbox = mailbox_at.map(|at| Map {
-            at,
-            len: MAILBOX as u64,
-            offset: NEAR,
-            prot: libc::PROT_READ | libc::PROT_WRITE,
-            flags: libc::MAP_SHARED,
+        let mailbox = mailbox_at.map(|at| {
+            let (len, prot) = (MAILBOX as u64, libc::PROT_READ | libc::PROT_WRITE);
+            [
+                map(at, len, prot, libc::MAP_SHARED, NEAR),
+                (
+                    Sysno::madvise,
+                    [at, len, libc::MADV_DONTFORK as u64, 0, 0, 0],
+                ),
+            ]
         });
         Self::new(Work::MapFast {
             file: Arc::new(file),
-            // The last one goes first.
-            maps: near.into_iter().chain(mailbox).rev().collect(),
+            calls: near
+                .into_iter()
+                .chain(mailbox.into_iter().flatten())
+                .collect(),
             failed: false,
         })
     }
@@ -472,11 +470,16 @@ impl Job {
 
 impl Job {
     fn map_fast_step(&mut self, bench: &Bench<'_>, stage: u8, result: i64) -> Result<Step, Errno> {
-        // The file is received first, by the stages of the other job; then come pairs of calls, and the last one.
+        // The file is received first, by the stages of the other job.
         const RECEIVED: u8 = 5;
         const CLOSED: u8 = u8::MAX - 1;
         let received = self.received;
-        let Work::MapFast { file, maps, failed } = &mut self.work else {
+        let Work::MapFast {
+            file,
+            calls,
+            failed,
+        } = &mut self.work
+        else {
             return Ok(Step::Done(None));
         };
         if stage < RECEIVED {
@@ -491,39 +494,20 @@ impl Job {
             return Ok(Step::Done(None));
         }
         if result < 0 {
-            tracing::debug!(result, ?maps, "the fast path cannot be mapped");
+            tracing::debug!(result, ?calls, "the fast path cannot be mapped");
             *failed = true;
         }
-        let next = maps.pop().filter(|_| !*failed);
-        let Some(map) = next else {
+        let Some((sysno, mut args)) = calls.pop_front().filter(|_| !*failed) else {
             self.stage = CLOSED;
             return Ok(Step::Call(
                 nr(Sysno::close),
                 [number(received), 0, 0, 0, 0, 0],
             ));
         };
-        if map.prot & libc::PROT_EXEC == 0 && map.flags == libc::MAP_SHARED {
-            // Once mapped it is kept out of children, before anything else can go wrong.
-            maps.push(Map { flags: 0, ..map });
+        if sysno == Sysno::mmap {
+            args[4] = number(received);
         }
-        if map.flags == 0 {
-            let advice = libc::MADV_DONTFORK as u64;
-            return Ok(Step::Call(
-                nr(Sysno::madvise),
-                [map.at, map.len, advice, 0, 0, 0],
-            ));
-        }
-        Ok(Step::Call(
-            nr(Sysno::mmap),
-            [
-                map.at,
-                map.len,
-                map.prot as u64,
-                (map.flags | libc::MAP_FIXED_NOREPLACE) as u64,
-                number(received),
-                map.offset,
-            ],
-        ))
+        Ok(Step::Call(nr(sysno), args))
     }
 }
 

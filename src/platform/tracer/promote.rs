@@ -73,36 +73,32 @@ impl Tracer {
             return None;
         };
         drop(space);
-        let near = match &plot.text {
-            Some(text) => match self
-                .open_object(text)
-                .and_then(|file| fast.atlas.chart(file))
-            {
-                Some(Chart::Drawing) => {
-                    client.postpone();
-                    return None;
-                }
-                Some(Chart::Drawn(marks)) => {
-                    let sites = marks
-                        .iter()
-                        .filter_map(|mark| Site::new(mark, text.range.0, text.offset))
-                        .filter(|site| self.stands(tid, site, text))
-                        .collect();
-                    Some(Near::new(plot.near_at, sites))
-                }
-                None => None,
-            },
-            None => None,
+        let Some(text) = &plot.text else {
+            return promotion(plot, None);
         };
-        let near = near.filter(|near| !near.sites.is_empty());
-        if plot.text.is_some() && near.is_none() {
-            // Nothing there to patch: it is not looked at again.
-            if let Some(text) = &plot.text {
-                tracee.space.lock().settle(text, None);
+        let chart = self
+            .open_object(text)
+            .and_then(|file| fast.atlas.chart(file));
+        let marks = match chart {
+            Some(Chart::Drawing) => {
+                client.postpone();
+                return None;
             }
+            Some(Chart::Drawn(marks)) => marks,
+            None => Arc::default(),
+        };
+        let sites: Vec<Site> = marks
+            .iter()
+            .filter_map(|mark| Site::new(mark, text.range.0, text.offset))
+            .filter(|site| self.stands(tid, site, text))
+            .collect();
+        let near = Near::new(plot.near_at, sites);
+        if near.sites.is_empty() {
+            // Nothing there to patch: it is not looked at again.
+            tracee.space.lock().settle(text, None);
             return None;
         }
-        promotion(plot, near)
+        promotion(plot, Some(near))
     }
 
     /// The file behind a mapping.

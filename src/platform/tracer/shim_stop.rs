@@ -39,14 +39,11 @@ impl Tracer {
         let mut info = stopped.signal_info()?;
         let is_fault = matches!(number, libc::SIGSEGV | libc::SIGBUS) && info.is_fault();
         let lane = fast.known(stopped.tid()).and_then(|client| client.lane());
-        let Some(left) = self.way_out(&regs, standing, lane.as_deref(), is_fault) else {
+        let Some((end, left)) = way_out(&regs, standing, lane.as_deref(), is_fault) else {
             return Ok(Left::Waits(stopped));
         };
-        let Some((end, left)) = left else {
-            // What the slot says of the call is not what the shim would have written.
-            return Ok(Left::Out(stopped));
-        };
         if !tracee.space.lock().ends_site(end) {
+            // What the slot says of the call is not what the shim would have written.
             return Ok(Left::Out(stopped));
         }
         stopped.set_regs(&left)?;
@@ -60,49 +57,6 @@ impl Tracer {
         } else {
             Left::Out(stopped)
         })
-    }
-
-    /// The registers to leave with, and the end of the site; `None` while the call is in hand.
-    #[expect(clippy::option_option, reason = "in hand, or not to be believed")]
-    fn way_out(
-        &self,
-        regs: &Regs,
-        standing: Standing,
-        lane: Option<&Lane>,
-        is_fault: bool,
-    ) -> Option<Option<(u64, Regs)>> {
-        if let Some(native) = Native::of(standing, regs) {
-            return Some(Some((native.end, native.before(regs))));
-        }
-        let Some(lane) = lane else {
-            return Some(None);
-        };
-        let native = Native::saved(lane.slot.return_address(), lane.slot.call());
-        let before = Some(Some((native.end, native.before(regs))));
-        match standing {
-            Standing::Shim(Place::Posted | Place::Tail) => {}
-            _ => return before,
-        }
-        lane.tracer_waits.store(true, Ordering::SeqCst);
-        if lane.slot.withdraw() {
-            lane.tracer_waits.store(false, Ordering::SeqCst);
-            return before;
-        }
-        if lane.slot.state() == slot::TAKEN {
-            return None;
-        }
-        // Whoever took the flag away tells the tracer as well, which finds nothing to do then.
-        lane.tracer_waits.store(false, Ordering::SeqCst);
-        if is_fault || lane.slot.state() != slot::SERVED {
-            return before;
-        }
-        let (addr, bytes) = lane.slot.given();
-        let process = ProcessGuest::stopped(&lane.thread);
-        let memory: &dyn Guest = &process;
-        if memory.write_all(addr, &bytes).is_err() {
-            return before;
-        }
-        Some(Some((native.end, native.after(regs, lane.slot.result()))))
     }
 
     /// The answer to a thread that asks for gs where the shim has set it: there is none, as without a shim.
@@ -141,5 +95,43 @@ impl Tracer {
         let thread = Arc::clone(&tracee.thread);
         let is_ours = tracee.space.lock().is_in_mailbox(regs.gs_base);
         is_ours.then(|| self.lane_for(&thread).unwrap_or(0))
+    }
+}
+
+/// The end of the site that a thread leaves to, and the registers that it leaves with; `None` while its call is in hand.
+fn way_out(
+    regs: &Regs,
+    standing: Standing,
+    lane: Option<&Lane>,
+    is_fault: bool,
+) -> Option<(u64, Regs)> {
+    if let Some(native) = Native::of(standing, regs) {
+        return Some((native.end, native.before(regs)));
+    }
+    let Some(lane) = lane else {
+        // The shim never goes so far without a slot; this is the end of no site.
+        return Some((0, *regs));
+    };
+    let native = Native::saved(lane.slot.return_address(), lane.slot.call());
+    let before = Some((native.end, native.before(regs)));
+    if !matches!(standing, Standing::Shim(Place::Posted | Place::Tail)) {
+        return before;
+    }
+    lane.tracer_waits.store(true, Ordering::SeqCst);
+    let is_back = lane.slot.withdraw();
+    if !is_back && lane.slot.state() == slot::TAKEN {
+        return None;
+    }
+    // Whoever took the flag away tells the tracer as well, which finds nothing to do then.
+    lane.tracer_waits.store(false, Ordering::SeqCst);
+    if is_back || is_fault || lane.slot.state() != slot::SERVED {
+        return before;
+    }
+    let (addr, bytes) = lane.slot.given();
+    let process = ProcessGuest::stopped(&lane.thread);
+    let memory: &dyn Guest = &process;
+    match memory.write_all(addr, &bytes) {
+        Ok(()) => Some((native.end, native.after(regs, lane.slot.result()))),
+        Err(_) => before,
     }
 }
