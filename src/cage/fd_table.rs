@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{OpenFile, Tid};
 use crate::abi::Errno;
+use crate::sys::courier::{COURIER, Courier};
 
 /// An entry: number → open file and close-on-exec.
 #[derive(Debug, Clone)]
@@ -49,6 +50,10 @@ pub struct FdTable {
     /// Whether somebody who shared it was killed in the midst of a change: the kernel may hold things at numbers that are
     /// free here, and what is put there replaces them.
     shaken: bool,
+    /// By which files reach the kernel's table, where its end is there, at a number that is free here.
+    courier: Option<Arc<Courier>>,
+    /// Whether the kernel's table has a courier's end there, this table's or that of the one it was copied from.
+    has_end: bool,
 }
 
 impl FdTable {
@@ -113,11 +118,13 @@ impl FdTable {
             self.lowest_hint = candidate.saturating_add(1);
         }
         self.slots.insert(candidate, descriptor);
+        self.lose_courier(candidate..=candidate);
         Ok(candidate)
     }
 
     /// Puts a descriptor at a number and returns the one it replaces.
     pub fn replace(&mut self, fd: i32, descriptor: Descriptor) -> Option<Descriptor> {
+        self.lose_courier(fd..=fd);
         self.slots.insert(fd, descriptor)
     }
 
@@ -130,6 +137,40 @@ impl FdTable {
         self.lowest_hint = self.lowest_hint.min(fd);
         self.arrived(fd);
         Ok(descriptor)
+    }
+
+    /// The table's courier, where it has one.
+    #[must_use]
+    pub fn courier(&self) -> Option<&Arc<Courier>> {
+        self.courier.as_ref()
+    }
+
+    /// Whether there may be a courier: its number is free.
+    #[must_use]
+    pub fn has_room_for_courier(&self) -> bool {
+        self.courier.is_none() && !self.slots.contains_key(&COURIER) && !self.is_closing(COURIER)
+    }
+
+    /// Notes that the kernel's table has a courier's end now.
+    pub fn set_courier(&mut self, courier: Courier) {
+        if self.has_room_for_courier() {
+            self.courier = Some(Arc::new(courier));
+            self.has_end = true;
+        }
+    }
+
+    /// The kernel closes or replaces what it has at these numbers.
+    pub fn lose_courier(&mut self, numbers: std::ops::RangeInclusive<i32>) {
+        if numbers.contains(&COURIER) {
+            self.courier = None;
+            self.has_end = false;
+        }
+    }
+
+    /// Whether the kernel's table has a courier's end.
+    #[must_use]
+    pub fn has_courier_end(&self) -> bool {
+        self.has_end
     }
 
     /// Takes back a number whose file may or may not be in the kernel's table, and will not be taken out of it.
@@ -203,6 +244,7 @@ impl FdTable {
     pub fn retain_for_exec(&mut self) {
         self.slots.retain(|_, descriptor| !descriptor.cloexec);
         self.lowest_hint = 0;
+        self.lose_courier(COURIER..=COURIER);
     }
 
     /// The open numbers, in order.
@@ -421,7 +463,12 @@ impl Files {
     /// A copy of the entries, for a fork, an exec or `unshare(CLONE_FILES)`, with the numbers that are being closed.
     #[must_use]
     pub fn copy(&self) -> FdTable {
-        self.0.lock().table.clone()
+        let table = self.0.lock().table.clone();
+        // Two tables at one courier would take one another's files.
+        FdTable {
+            courier: None,
+            ..table
+        }
     }
 }
 

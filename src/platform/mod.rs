@@ -121,6 +121,8 @@ enum Next {
     Install(Vec<Install>, i64),
     /// Its site is looked at, and the call is made again.
     Look,
+    /// The kernel's table loses what is the supervisor's own there, and the call is made again.
+    Clear,
 }
 
 /// Files promised to a thread: it gets them at its private call, and then this call's result.

@@ -15,7 +15,7 @@ use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Forward, Install, Outcome, Role};
 use crate::sys::closer::Loan;
 use crate::sys::notify::{self, Notification, Response, Then};
-use crate::sys::shim::WAIT;
+use crate::sys::shim::{LOST, WAIT};
 use crate::sys::{namespace, signal};
 
 /// How many threads answer: one that always does, and its standbys.
@@ -104,6 +104,16 @@ fn answer(platform: &Arc<Platform>, listener: BorrowedFd<'_>, notification: Noti
         fast::answer_wait(fast, listener, notification.tid, notification.id);
         return;
     }
+    if let Some(fast) = &platform.fast
+        && notification.nr == u64::from(LOST)
+    {
+        let result = fast
+            .known(notification.tid)
+            .map_or(Errno::EMFILE, |client| client.lose());
+        let result = Response::Result(-i64::from(result.into_raw()));
+        let _ = notify::send(listener, notification.id, result);
+        return;
+    }
     if let Some(index) = private_index(notification.nr) {
         keep_promise(platform, listener, &notification, &thread, index);
         return;
@@ -172,6 +182,13 @@ fn serve_call(
         }
     };
     let installs = cx.take_installs();
+    if shows_numbers(&cx, &installs) {
+        for install in installs {
+            let _ = thread.files().lock().remove(install.fd);
+        }
+        hand_over(platform, thread, notification.id, call, Next::Clear, change);
+        return;
+    }
     if !all_addable(&installs) {
         hand_over(
             platform,
@@ -215,6 +232,23 @@ fn serve_call(
     let value = dispatcher.finish(&cx, &call, handled, value);
     let _ = notify::send(listener, notification.id, Response::Result(value));
     drop(change);
+}
+
+/// Whether a call opened a list of descriptors, where there is one more in the kernel's table than the cage may see.
+pub(super) fn shows_numbers(cx: &Ctx<'_>, installs: &[Install]) -> bool {
+    let files = cx.files();
+    let table = files.lock();
+    let is_list = |install: &Install| {
+        let file = table.get(install.fd).map(|descriptor| &descriptor.file);
+        install.kind == FileKind::Directory
+            && file.is_ok_and(|file| {
+                file.is_on_procfs()
+                    && [&b"/fd"[..], b"/fdinfo"]
+                        .iter()
+                        .any(|end| file.label().ends_with(end))
+            })
+    };
+    table.has_courier_end() && installs.iter().any(is_list)
 }
 
 /// Announces a life that the kernel is to begin or to replace by the thread's own call, where the event alone can

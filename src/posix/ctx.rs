@@ -1,6 +1,6 @@
 //! What a handler works with: the calling thread, its cage's memory, and the run.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -71,6 +71,8 @@ pub struct Ctx<'a> {
     change: RefCell<Option<Change>>,
     /// The paths of a call that ends under this very context; otherwise the thread has them.
     paths: Option<RefCell<Vec<Vec<u8>>>>,
+    /// The number that such a call duplicates.
+    source: Cell<Option<i32>>,
 }
 
 impl Debug for Ctx<'_> {
@@ -101,14 +103,33 @@ impl<'a> Ctx<'a> {
             installs: RefCell::default(),
             change: RefCell::default(),
             paths: None,
+            source: Cell::new(None),
         }
     }
 
-    /// A call that ends under this very context, beside whatever else the thread may seem to be doing.
+    /// A call that ends under this very context, beside whatever else the thread may seem to be doing; what it duplicates is
+    /// duplicated by the thread itself.
     #[must_use]
     pub fn aside(mut self) -> Self {
         self.paths = Some(RefCell::default());
         self
+    }
+
+    /// Whether it is such a call.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.paths.is_some()
+    }
+
+    /// Notes the number that is duplicated.
+    pub fn note_source(&self, fd: Fd) {
+        self.source.set(Some(fd.0));
+    }
+
+    /// The number that is duplicated, where the thread is to do that itself.
+    #[must_use]
+    pub fn source(&self) -> Option<i32> {
+        self.source.get()
     }
 
     /// Begins a change of the descriptor table, for a call that changes it only where something came (accept, a

@@ -61,6 +61,9 @@ fn take_out_range(cx: &Ctx<'_>, first: u64, last: u64, flags: u32) -> Result<(),
     let last = i32::try_from(last).unwrap_or(i32::MAX);
     let files = cx.files();
     let mut table = files.lock();
+    if flags & libc::CLOSE_RANGE_CLOEXEC == 0 {
+        table.lose_courier(first..=last);
+    }
     let mut closed = Vec::new();
     for fd in table.numbers_in(first, last) {
         if !arrived(cx, &mut table, fd) {
@@ -142,7 +145,7 @@ pub fn pipe2(cx: &Ctx<'_>, pipefd: UserOut, flags: i32) -> SysResult {
 /// Duplicates onto the lowest free number from `from` on: dup, `F_DUPFD`.
 pub(super) fn duplicate(cx: &Ctx<'_>, oldfd: Fd, from: i32, cloexec: bool) -> SysResult {
     let (file, host) = open_file(cx, oldfd)?;
-    Outcome::value(cx.insert_from(from, &file, Some(host), cloexec)?)
+    Outcome::value(cx.insert_from(from, &file, host, cloexec)?)
 }
 
 /// Whether another thread, of this process or another, has the same descriptor table.
@@ -180,18 +183,22 @@ fn duplicate_at(cx: &Ctx<'_>, oldfd: Fd, newfd: Fd, cloexec: bool) -> SysResult 
     let replaced = table.replace(newfd.0, descriptor);
     drop(table);
     drop(replaced);
-    cx.install_if_grantable(newfd.0, &file, Some(host), cloexec);
+    cx.install_if_grantable(newfd.0, &file, host, cloexec);
     Outcome::value(newfd.0)
 }
 
-/// The open file at a number, and the kernel's file of it to install elsewhere.
-fn open_file(cx: &Ctx<'_>, fd: Fd) -> Result<(Arc<OpenFile>, Arc<OwnedFd>), Errno> {
+/// The open file at a number, and the kernel's file of it to install elsewhere, where the cage does not make the copy.
+fn open_file(cx: &Ctx<'_>, fd: Fd) -> Result<(Arc<OpenFile>, Option<Arc<OwnedFd>>), Errno> {
     let file = cx.descriptor(fd)?.file;
+    if cx.is_aside() {
+        cx.note_source(fd);
+        return Ok((file, None));
+    }
     let host = match file.host_file() {
         Some(kept) => kept,
         None => Arc::new(cx.guest.borrow_file(fd.0)?),
     };
-    Ok((file, host))
+    Ok((file, Some(host)))
 }
 
 /// Whether nothing is on its way to this number any more.

@@ -195,22 +195,38 @@ impl Slot {
         bytes
     }
 
-    /// Writes the result, and the bytes that go to `addr` in the cage: at most [`slot::OUT_MAX`].
-    pub fn answer(&self, result: i64, addr: u64, bytes: &[u8]) {
-        debug_assert!(bytes.len() <= slot::OUT_MAX);
-        for (index, chunk) in bytes.chunks(WORD).take(slot::OUT_MAX / WORD).enumerate() {
+    /// Writes bytes to a place among those that calls give; what goes beyond them is not written.
+    pub fn put(&self, at: usize, bytes: &[u8]) {
+        debug_assert!(at >= slot::OUT && at + bytes.len() <= slot::SIZE);
+        for (at, chunk) in (at..slot::SIZE).step_by(WORD).zip(bytes.chunks(WORD)) {
             let mut word = [0; WORD];
             if let Some(part) = word.get_mut(..chunk.len()) {
                 part.copy_from_slice(chunk);
             }
-            self.word(slot::OUT + index * WORD)
+            self.word(at)
                 .store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }
+    }
+
+    /// Writes the result, and the bytes that go to `addr` in the cage: at most [`slot::OUT_MAX`].
+    pub fn answer(&self, result: i64, addr: u64, bytes: &[u8]) {
+        self.put(slot::OUT, bytes);
+        self.word32(slot::OWED).store(0, Ordering::Relaxed);
         let len = u32::try_from(bytes.len()).unwrap_or(0);
         self.word(slot::RESULT)
             .store(result.cast_unsigned(), Ordering::Relaxed);
         self.word(slot::OUT_ADDR).store(addr, Ordering::Relaxed);
         self.word32(slot::OUT_LEN).store(len, Ordering::Relaxed);
+    }
+
+    /// Writes what call the thread is to make before it goes on: number, first arguments, what the result says.
+    pub fn owe(&self, nr: u32, args: [u64; 3], kind: u32) {
+        for (index, arg) in args.into_iter().enumerate() {
+            self.word(slot::OWED_ARGS + index * WORD)
+                .store(arg, Ordering::Relaxed);
+        }
+        self.word32(slot::OWED_KIND).store(kind, Ordering::Relaxed);
+        self.word32(slot::OWED).store(nr, Ordering::Relaxed);
     }
 
     /// The result of a served call.

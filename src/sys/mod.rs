@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod closer;
+pub mod courier;
 pub mod credentials;
 pub mod descriptor;
 pub mod event;

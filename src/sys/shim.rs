@@ -34,12 +34,29 @@ pub mod slot {
     pub const OUT_ADDR: usize = 208;
     /// How many they are.
     pub const OUT_LEN: usize = 216;
+    /// The call that the thread owes its kernel table when the call is served: its number, or 0.
+    pub const OWED: usize = 220;
+    /// The first three arguments of that.
+    pub const OWED_ARGS: usize = 224;
+    /// What its result says: see the kinds below.
+    pub const OWED_KIND: usize = 248;
     /// The first path.
     pub const FIRST: usize = 256;
     /// The second path.
     pub const SECOND: usize = FIRST + PATH_MAX;
     /// The bytes that the call gives.
     pub const OUT: usize = SECOND + PATH_MAX;
+    /// What a courier's message is read by, where the call gives no bytes: `struct msghdr`, its vector, a byte, its control
+    /// message.
+    pub const MESSAGE: usize = OUT;
+    /// See [`MESSAGE`].
+    pub const VECTOR: usize = MESSAGE + 56;
+    /// See [`MESSAGE`].
+    pub const BYTE: usize = VECTOR + 16;
+    /// See [`MESSAGE`].
+    pub const CONTROL: usize = BYTE + 8;
+    /// Where the received number is.
+    pub const RECEIVED: usize = CONTROL + 16;
     /// The longest path that goes by the mailbox, with its NUL.
     pub const PATH_MAX: usize = 1024;
     /// How many bytes a call can give by the mailbox.
@@ -55,7 +72,18 @@ pub mod slot {
     pub const SERVED: u32 = 3;
     /// It is not for the mailbox: the thread makes it natively.
     pub const REFUSED: u32 = 4;
+
+    /// The owed call's result is the call's.
+    pub const GIVES: u32 = 0;
+    /// The owed call gives the number that is the call's result.
+    pub const MAKES: u32 = 1;
+    /// The owed call receives it.
+    pub const RECEIVES: u32 = 2;
 }
+
+/// What the fifth and sixth arguments of an owed call say to the filter: let it pass. Whoever knows them can make such calls
+/// too, on what was granted to him.
+pub const OWN: [u32; 2] = [0x6361_6765, 0x7472_6163];
 
 /// How many looks at its slot the shim takes before it gives up, with a `pause` after each: about twenty microseconds.
 const LOOKS: u32 = if cfg!(debug_assertions) { 20_000 } else { 1000 };
@@ -82,8 +110,8 @@ global_asm!(
     "    jmp cage_shim_refused",
     "772: mov dword ptr gs:[\\length], ecx",
     ".endm",
-    ".hidden cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_post, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
-    ".globl cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_post, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
+    ".hidden cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_post, cage_shim_owed, cage_shim_paid, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
+    ".globl cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_post, cage_shim_owed, cage_shim_paid, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
     "cage_shim_start:",
     // Where the mailbox of this address space begins: filled in by the supervisor.
     "778: .quad 0",
@@ -102,6 +130,8 @@ global_asm!(
     "    je cage_shim_refused",
     "    shr eax, 29",
     "    jz 775f",
+    "    cmp eax, {control}",
+    "    je 779f",
     "    cmp eax, 1",
     "    je 773f",
     "    cmp eax, 4",
@@ -121,6 +151,12 @@ global_asm!(
     "776: cage_shim_copy rsi, {second}, {second_len}",
     "    jmp 775f",
     "777: cage_shim_copy r10, {second}, {second_len}",
+    "    jmp 775f",
+    // What fcntl does to numbers; the rest passes the filter.
+    "779: test esi, {not_control}",
+    "    jz 775f",
+    "    cmp esi, {dup_cloexec}",
+    "    jne cage_shim_refused",
     "775: mov qword ptr gs:[{args}], rdi",
     "    mov qword ptr gs:[{args} + 8], rsi",
     "    mov qword ptr gs:[{args} + 16], rdx",
@@ -162,11 +198,41 @@ global_asm!(
     "    sub ecx, 8",
     "    jmp 771b",
     "772: test ecx, ecx",
-    "    jz cage_shim_tail",
+    "    jz 773f",
     "    movzx eax, byte ptr gs:[{out} + rcx - 1]",
     "    mov byte ptr [r11 + rcx - 1], al",
     "    dec ecx",
     "    jmp 772b",
+    "773: mov eax, dword ptr gs:[{owed}]",
+    "    test eax, eax",
+    "    jz cage_shim_tail",
+    "    mov rdi, qword ptr gs:[{owed_args}]",
+    "    mov rsi, qword ptr gs:[{owed_args} + 8]",
+    "    mov rdx, qword ptr gs:[{owed_args} + 16]",
+    "    mov r8d, {own}",
+    "    mov r9d, {own_too}",
+    "cage_shim_owed:",
+    "    syscall",
+    // What was owed is paid. rax stays as it is as long as it is the call's result.
+    "cage_shim_paid:",
+    "    mov rdi, qword ptr gs:[{args}]",
+    "    mov rsi, qword ptr gs:[{args} + 8]",
+    "    mov rdx, qword ptr gs:[{args} + 16]",
+    "    mov r8, qword ptr gs:[{args} + 32]",
+    "    mov r9, qword ptr gs:[{args} + 40]",
+    "    mov ecx, dword ptr gs:[{owed_kind}]",
+    "    cmp ecx, {makes}",
+    "    jb 773f",
+    "    je 771f",
+    "    test eax, eax",
+    "    js 772f",
+    "    mov eax, dword ptr gs:[{received}]",
+    "771: cmp eax, dword ptr gs:[{result}]",
+    "    je cage_shim_tail",
+    // Not the number that it was to be: the supervisor says what the call's result is then.
+    "772: mov eax, {lost}",
+    "    syscall",
+    "773: mov qword ptr gs:[{result}], rax",
     "cage_shim_tail:",
     "    mov eax, dword ptr gs:[{call}]",
     "    add al, 0x7f",
@@ -211,6 +277,17 @@ global_asm!(
     not_served = const slot::REFUSED,
     looks = const LOOKS,
     wait = const WAIT,
+    lost = const LOST,
+    control = const Shape::Control as u32,
+    not_control = const !(libc::F_DUPFD | libc::F_SETFD),
+    dup_cloexec = const libc::F_DUPFD_CLOEXEC,
+    owed = const slot::OWED,
+    owed_args = const slot::OWED_ARGS,
+    owed_kind = const slot::OWED_KIND,
+    makes = const slot::MAKES,
+    received = const slot::RECEIVED,
+    own = const OWN[0],
+    own_too = const OWN[1],
     out_len = const slot::OUT_LEN,
     out_addr = const slot::OUT_ADDR,
     out = const slot::OUT,
@@ -219,6 +296,8 @@ global_asm!(
 
 /// The private call by which the shim waits for a call that was taken: a number that no kernel has.
 pub const WAIT: u32 = 0x2000_ffff;
+/// The private call by which the shim says that a file did not come to its number; what it gives is the call's result.
+pub const LOST: u32 = WAIT - 1;
 /// Slots of a mailbox: threads of one address space that can have one.
 pub const SLOTS: usize = 64;
 /// Bytes of a mailbox.
@@ -232,6 +311,7 @@ unsafe extern "C" {
     static cage_shim_entry: u8;
     static cage_shim_saved: u8;
     static cage_shim_post: u8;
+    static cage_shim_owed: u8;
     static cage_shim_tail: u8;
     static cage_shim_refused: u8;
     static cage_shim_leave: u8;
@@ -257,6 +337,8 @@ pub enum Shape {
     SecondFourth = 4,
     /// The first and the third.
     FirstThird = 5,
+    /// None, and the second says whether the call goes by the mailbox: fcntl.
+    Control = 6,
 }
 
 impl Shape {
@@ -278,7 +360,7 @@ impl Shape {
     #[must_use]
     pub fn paths(self) -> &'static [usize] {
         match self {
-            Self::Plain => &[],
+            Self::Plain | Self::Control => &[],
             Self::Second => &[1],
             Self::First => &[0],
             Self::FirstSecond => &[0, 1],
@@ -297,7 +379,9 @@ pub enum Place {
     Saved,
     /// The slot's state says how far the call is.
     Posted,
-    /// Behind the copies: nothing is left but to go.
+    /// What the call owed is paid; rax is the result of that where it is the call's.
+    Paid,
+    /// Nothing is left but to go.
     Tail,
     /// The slot, or rcx and eax where they are loaded already, hold all; the call goes the kernel's way.
     Leaving {
@@ -353,7 +437,8 @@ pub fn place(at: usize) -> Option<Place> {
         (at!(cage_shim_entry), None),
         (at!(cage_shim_saved), Some(Place::Registers)),
         (at!(cage_shim_post) + 1, Some(Place::Saved)),
-        (at!(cage_shim_tail), Some(Place::Posted)),
+        (at!(cage_shim_owed) + 1, Some(Place::Posted)),
+        (at!(cage_shim_tail), Some(Place::Paid)),
         (at!(cage_shim_refused), Some(Place::Tail)),
         (at!(cage_shim_leave), Some(Place::Leaving { loaded: false })),
         (

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::due::Due;
+use crate::abi::Errno;
 use crate::cage::Thread;
 use crate::sys::mailbox::Slot;
 
@@ -37,6 +39,10 @@ pub(in super::super) struct Lane {
     pub(in super::super) thread: Arc<Thread>,
     /// Its slot.
     pub(in super::super) slot: Slot,
+    /// Where the slot is in the cage.
+    pub(super) at: u64,
+    /// What the call that was served last owes.
+    pub(in super::super) due: Mutex<Option<Due>>,
     /// Whether the server looks at it, or will in a moment.
     pub(super) is_hot: AtomicBool,
     /// Whether it looks at it now, as the slot says too, which the cage can change.
@@ -56,10 +62,12 @@ pub(in super::super) struct Lane {
 
 impl Lane {
     /// A lane for a thread.
-    pub(in super::super) fn new(thread: Arc<Thread>, slot: Slot) -> Arc<Self> {
+    pub(in super::super) fn new(thread: Arc<Thread>, slot: Slot, at: u64) -> Arc<Self> {
         Arc::new(Self {
             thread,
             slot,
+            at,
+            due: Mutex::new(None),
             is_hot: AtomicBool::new(false),
             is_awake: AtomicBool::new(false),
             parked: Mutex::new(None),
@@ -71,6 +79,13 @@ impl Lane {
         })
     }
 
+    /// The number that its last call handed out is free again: its file will not come.
+    pub(in super::super) fn lose(&self) {
+        if let Some(Due::Copy { to, .. } | Due::Receive { to, .. }) = self.due.lock().take() {
+            self.thread.files().lock().abandon(to);
+        }
+    }
+
     /// Says whether the server looks at it.
     pub(super) fn set_awake(&self, awake: bool) {
         self.is_awake.store(awake, Ordering::Release);
@@ -79,11 +94,11 @@ impl Lane {
 
     /// Whether it is worth being looked at, now that a call of its came the kernel's way: where the server gets no CPU of
     /// its own, waiting for it costs more than it saves.
-    fn is_worth_heat(&self, now: u64) -> bool {
+    fn is_worth_heat(&self, now: u64, tells: bool) -> bool {
         if !self.is_hot.load(Ordering::Acquire) {
             return now >= self.rests_until.load(Ordering::Relaxed);
         }
-        if !self.is_awake.load(Ordering::Acquire) {
+        if !tells || !self.is_awake.load(Ordering::Acquire) {
             return false;
         }
         let misses = self.misses.fetch_add(1, Ordering::Relaxed) + 1;
@@ -134,6 +149,14 @@ impl Client {
         self.lane.lock().clone()
     }
 
+    /// A file did not come to the number that was handed out for it: it is free again. Gives what the call fails with.
+    pub(in super::super) fn lose(&self) -> Errno {
+        if let Some(lane) = self.lane() {
+            lane.lose();
+        }
+        Errno::EMFILE
+    }
+
     /// Gives it a lane.
     pub(in super::super) fn set_lane(&self, lane: Arc<Lane>) {
         *self.lane.lock() = Some(lane);
@@ -151,13 +174,13 @@ impl Client {
     }
 
     /// A call of its came the kernel's way at this moment: whether its site is worth a look, and the lane that is to be served from now
-    /// on.
-    pub(super) fn arrives(&self, now: u64) -> (bool, Option<Arc<Lane>>) {
+    /// on. `tells` where it says whether the lane is worth it.
+    pub(super) fn arrives(&self, now: u64, tells: bool) -> (bool, Option<Arc<Lane>>) {
         let gap = now.saturating_sub(self.last.swap(now, Ordering::Relaxed));
         let heats = (gap < THICK)
             .then(|| self.lane())
             .flatten()
-            .filter(|lane| lane.is_worth_heat(now));
+            .filter(|lane| lane.is_worth_heat(now, tells));
         let many =
             self.arrivals.fetch_add(1, Ordering::Relaxed) >= self.next.load(Ordering::Relaxed);
         let looks = many && self.asks.load(Ordering::Relaxed) < ASKS;

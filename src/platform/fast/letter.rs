@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 
-use crate::abi::Errno;
+use crate::abi::{Errno, Sysno};
 use crate::guest::{ArgKind, Guest, GuestMemory};
 use crate::posix::row::{Action, Row};
 use crate::posix::table::{self, ROWS};
@@ -24,9 +24,32 @@ pub(super) fn shape(nr: u64) -> Option<Shape> {
     *SHAPES.get(usize::try_from(nr).ok()?)?
 }
 
-/// The shape of a row's calls, where they go by the mailbox: those that a handler answers for good by names, and that need
+/// The calls by which the thread itself changes its kernel table, once they are served.
+const NUMBERS: [(Sysno, Shape); 8] = [
+    (Sysno::open, Shape::First),
+    (Sysno::close, Shape::Plain),
+    (Sysno::dup, Shape::Plain),
+    (Sysno::dup2, Shape::Plain),
+    (Sysno::fcntl, Shape::Control),
+    (Sysno::creat, Shape::First),
+    (Sysno::openat, Shape::Second),
+    (Sysno::dup3, Shape::Plain),
+];
+
+/// Whether a call is one of those.
+pub(super) fn is_about_numbers(nr: u64) -> bool {
+    NUMBERS.iter().any(|&(sysno, _)| sysno.id() as u64 == nr)
+}
+
+/// The shape of a row's calls, where they go by the mailbox: those about numbers, and those that a handler answers for good by names, and that need
 /// nothing else of the cage's memory than their paths.
 fn shape_of(row: &Row) -> Option<Shape> {
+    if let Some(&(_, shape)) = NUMBERS
+        .iter()
+        .find(|(sysno, _)| sysno.id() as u32 == row.nr)
+    {
+        return Some(shape);
+    }
     let answers =
         matches!(row.action, Action::Run(_)) && !row.changes_files && row.passes.is_empty();
     let reads = |kind| matches!(kind, ArgKind::In | ArgKind::Addr);
@@ -153,17 +176,21 @@ mod tests {
             "readlink",
             "getcwd",
             "renameat2",
+            "open",
+            "openat",
+            "close",
+            "dup3",
         ] {
             assert!(carried.contains(&name), "{name}");
         }
         for name in [
-            "open",
-            "openat",
+            "openat2",
+            "pipe2",
             "utimensat",
             "setxattr",
             "execve",
             "connect",
-            "close",
+            "close_range",
         ] {
             assert!(!carried.contains(&name), "{name}");
         }

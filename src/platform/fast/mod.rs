@@ -4,6 +4,7 @@
 
 mod atlas;
 mod client;
+mod due;
 mod letter;
 mod near;
 mod server;
@@ -18,7 +19,8 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 pub(super) use atlas::{Atlas, Chart};
 pub(super) use client::{Client, Lane};
-use letter::shape;
+pub(super) use due::Due;
+use letter::{is_about_numbers, shape};
 pub(super) use near::{NEAR, Native, Near, Site, Standing};
 pub(super) use server::{answer_wait, start};
 pub(super) use space::{Plot, Space};
@@ -81,7 +83,7 @@ impl Fast {
             return false;
         }
         let client = self.client(tid);
-        let (looks, heats) = client.arrives(self.now());
+        let (looks, heats) = client.arrives(self.now(), !is_about_numbers(nr));
         if let Some(lane) = heats {
             self.heat(lane);
         }

@@ -15,6 +15,7 @@ use crate::abi::{Errno, Sysno};
 use crate::guest::{Guest, UserPtr};
 use crate::posix::Install;
 use crate::sys::closer::Loan;
+use crate::sys::courier::{COURIER, Courier};
 use crate::sys::shim::MAILBOX;
 use crate::sys::{privilege, procfs};
 
@@ -60,6 +61,8 @@ enum Work {
         file: Arc<OwnedFd>,
         calls: VecDeque<(Sysno, [u64; 6])>,
         failed: bool,
+        /// Whether the socket that the file came by is to stay, as a courier.
+        keeps_courier: bool,
     },
     Close(i32),
     TakeTerminal(i32),
@@ -73,6 +76,7 @@ pub(super) struct Job {
     slot: Option<Slot>,
     pair: [i32; 2],
     received: i32,
+    courier: Option<Courier>,
 }
 
 /// mseal(2), 6.10; the `syscalls` crate does not know it yet.
@@ -104,6 +108,7 @@ impl Job {
             slot: None,
             pair: [-1; 2],
             received: -1,
+            courier: None,
         }
     }
 
@@ -156,8 +161,13 @@ impl Job {
     }
 
     /// Maps the fast path's code, which is at the beginning of this file, and the mailbox behind it; a fork's child has
-    /// the code, but not the mailbox.
-    pub(super) fn map_fast(file: OwnedFd, near_at: Option<u64>, mailbox_at: Option<u64>) -> Self {
+    /// the code, but not the mailbox. The socket that the file comes by stays as a courier, where one is wanted.
+    pub(super) fn map_fast(
+        file: OwnedFd,
+        near_at: Option<u64>,
+        mailbox_at: Option<u64>,
+        keeps_courier: bool,
+    ) -> Self {
         let map = |at, len, prot: i32, flags: i32, offset| {
             let flags = flags | libc::MAP_FIXED_NOREPLACE;
             (Sysno::mmap, [at, len, prot as u64, flags as u64, 0, offset])
@@ -183,7 +193,23 @@ impl Job {
                 .chain(mailbox.into_iter().flatten())
                 .collect(),
             failed: false,
+            keeps_courier,
         })
+    }
+
+    /// The courier that it left in the cage.
+    pub(super) fn take_courier(&mut self) -> Option<Courier> {
+        self.courier.take()
+    }
+
+    fn keeps_courier(&self) -> bool {
+        matches!(
+            self.work,
+            Work::MapFast {
+                keeps_courier: true,
+                ..
+            }
+        )
     }
 
     /// Whether it could not do all that it was to do.
@@ -307,6 +333,10 @@ impl Job {
                     None,
                 )
                 .map_err(|error| Errno::new(error as i32))?;
+                if self.keeps_courier() {
+                    let [theirs, ours] = self.pair.map(|end| bench.guest.borrow_file(end));
+                    self.courier = Some(Courier::new(ours?, theirs?));
+                }
                 Ok(Step::Call(
                     nr(Sysno::close),
                     [number(self.pair[1]), 0, 0, 0, 0, 0],
@@ -338,10 +368,21 @@ impl Job {
                 self.received = bench
                     .guest
                     .get(UserPtr::<i32>::new(scratch + CONTROL + 16))?;
-                Ok(Step::Call(
-                    nr(Sysno::close),
-                    [number(self.pair[0]), 0, 0, 0, 0, 0],
-                ))
+                let close = [number(self.pair[0]), 0, 0, 0, 0, 0];
+                if let Work::MapFast {
+                    calls,
+                    keeps_courier: true,
+                    ..
+                } = &mut self.work
+                {
+                    calls.push_front((Sysno::close, close));
+                    let flags = number(libc::O_CLOEXEC);
+                    return Ok(Step::Call(
+                        nr(Sysno::dup3),
+                        [number(self.pair[0]), number(COURIER), flags, 0, 0, 0],
+                    ));
+                }
+                Ok(Step::Call(nr(Sysno::close), close))
             }
             4 => match place {
                 Place::Anywhere => {
@@ -474,10 +515,15 @@ impl Job {
         const RECEIVED: u8 = 5;
         const CLOSED: u8 = u8::MAX - 1;
         let received = self.received;
+        if stage == RECEIVED - 1 && check(result) != Ok(number(COURIER)) {
+            // Another number than its own is of no use.
+            self.courier = None;
+        }
         let Work::MapFast {
             file,
             calls,
             failed,
+            ..
         } = &mut self.work
         else {
             return Ok(Step::Done(None));

@@ -25,8 +25,11 @@ use crate::dispatch::Way;
 use crate::interpose::Call;
 use crate::posix::row::lets_through;
 use crate::posix::table;
+use crate::sys::courier::COURIER;
 use crate::sys::ptrace::{self, Error, Event, Regs, Resume, Stopped, Waited};
 use crate::sys::{memory, notify, privilege, signal};
+use jobs::Job;
+use script::{After, Script};
 use shim_stop::Left;
 use tracee::{At, Entry, Phase, Tracee};
 
@@ -355,6 +358,13 @@ impl Tracer {
         };
         match next {
             Next::Look => self.look(stopped, entry),
+            Next::Clear => {
+                drop(change);
+                thread.files().lock().lose_courier(COURIER..=COURIER);
+                let jobs = vec![Job::close(COURIER)];
+                let script = Script::new(entry, jobs, After::Again);
+                self.begin(stopped, Box::new(script))
+            }
             Next::Forward(forward) => self.forward(stopped, entry, forward, change),
             Next::Install(installs, value) => self.answer(
                 stopped,
@@ -377,6 +387,17 @@ impl Tracer {
                     tracee.awaiting = Some((stopped, number));
                 }
                 return Ok(());
+            }
+            Left::Owes(stopped, entry, due) => {
+                if let Some(tracee) = self.tracees.get_mut(&tid) {
+                    let told = tracee.held.take_if(|(held, _)| *held == number);
+                    tracee.held = match told {
+                        Some(told) => Some(told),
+                        None => Some((number, stopped.signal_info()?)),
+                    };
+                    signal::send_to_thread(tracee.thread.cage.tgid.0, tid, number);
+                }
+                return self.pay(stopped, *entry, due);
             }
         };
         let Some(tracee) = self.tracees.get_mut(&stopped.tid()) else {

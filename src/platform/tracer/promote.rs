@@ -15,6 +15,7 @@ use super::jobs::Job;
 use super::script::{After, Script};
 use super::tracee::{At, Entry, Phase};
 use crate::cage::Thread;
+use crate::sys::courier::{COURIER, Courier};
 use crate::sys::mailbox::Mailbox;
 use crate::sys::procfs::{self, Mapping};
 use crate::sys::ptrace::{Error, Regs, Resume, Stopped};
@@ -32,6 +33,8 @@ pub(super) struct Promotion {
     text: Option<Mapping>,
     near: Option<Arc<Near>>,
     mailbox: Option<(u64, Mailbox)>,
+    /// The courier that came with it.
+    pub(super) courier: Option<Courier>,
 }
 
 impl Tracer {
@@ -73,8 +76,15 @@ impl Tracer {
             return None;
         };
         drop(space);
+        let keeps_courier = {
+            let files = tracee.thread.files();
+            // The thread's own and this one: nobody else may change a table with a courier.
+            Arc::strong_count(&files) == 2
+                && tracee.thread.cage.nofile() > COURIER as u64
+                && files.lock().has_room_for_courier()
+        };
         let Some(text) = &plot.text else {
-            return promotion(plot, None);
+            return promotion(plot, None, keeps_courier);
         };
         let chart = self
             .open_object(text)
@@ -98,7 +108,7 @@ impl Tracer {
             tracee.space.lock().settle(text, None);
             return None;
         }
-        promotion(plot, Some(near))
+        promotion(plot, Some(near), keeps_courier)
     }
 
     /// The file behind a mapping.
@@ -132,14 +142,40 @@ impl Tracer {
         &mut self,
         stopped: Stopped,
         entry: Entry,
-        promotion: Promotion,
+        mut promotion: Promotion,
         mask: Option<u64>,
     ) -> Result<(), Error> {
         let tid = stopped.tid();
         let Some(thread) = self.thread(tid) else {
             return Err(Error::Gone(tid));
         };
-        thread.set_injected(false);
+        let mut gs = None;
+        if let Some(courier) = promotion.courier.take() {
+            thread.files().lock().set_courier(courier);
+        }
+        if promotion.mapped {
+            self.settle_space(&stopped, promotion)?;
+            if let Some(slot) = self.lane_for(&thread) {
+                gs = Some(slot);
+            }
+        } else if let Some(fast) = &self.platform.fast {
+            fast.client(tid).settle();
+        }
+        self.again(stopped, &entry, mask, gs)
+    }
+
+    /// The script is done: the thread makes its call again, with this gs where it gets one.
+    pub(super) fn again(
+        &mut self,
+        stopped: Stopped,
+        entry: &Entry,
+        mask: Option<u64>,
+        gs: Option<u64>,
+    ) -> Result<(), Error> {
+        let tid = stopped.tid();
+        if let Some(thread) = self.thread(tid) {
+            thread.set_injected(false);
+        }
         if let Some(mask) = mask {
             stopped.set_signal_mask(mask)?;
         }
@@ -150,14 +186,7 @@ impl Tracer {
             regs.rax = entry.call.nr;
             regs.orig_rax = u64::MAX;
         }
-        if promotion.mapped {
-            self.settle_space(&stopped, promotion)?;
-            if let Some(slot) = self.lane_for(&thread) {
-                regs.gs_base = slot;
-            }
-        } else if let Some(fast) = &self.platform.fast {
-            fast.client(tid).settle();
-        }
+        regs.gs_base = gs.unwrap_or(regs.gs_base);
         stopped.set_regs(&regs)?;
         self.set_phase(tid, Phase::Running);
         stopped.resume(Resume::Run, 0)
@@ -201,14 +230,14 @@ impl Tracer {
             return space.slot_at(lane.slot.offset());
         }
         let slot = space.mailbox.as_ref()?.slot()?;
-        let at = space.slot_at(slot.offset());
-        client.set_lane(Lane::new(Arc::clone(thread), slot));
-        at
+        let at = space.slot_at(slot.offset())?;
+        client.set_lane(Lane::new(Arc::clone(thread), slot, at));
+        Some(at)
     }
 }
 
 /// The file that is mapped, its content, and how.
-fn promotion(plot: Plot, near: Option<Near>) -> Option<(Promotion, Job)> {
+fn promotion(plot: Plot, near: Option<Near>, keeps_courier: bool) -> Option<(Promotion, Job)> {
     let size = i64::try_from(NEAR + MAILBOX as u64).ok()?;
     let file = sealed::memfd(size).ok()?;
     if let Some(near) = &near {
@@ -225,12 +254,14 @@ fn promotion(plot: Plot, near: Option<Near>) -> Option<(Promotion, Job)> {
         None
     };
     let near_at = near.as_ref().map(|near| near.base);
-    let job = Job::map_fast(file, near_at, plot.maps_mailbox.then_some(plot.mailbox_at));
+    let mailbox_at = plot.maps_mailbox.then_some(plot.mailbox_at);
+    let job = Job::map_fast(file, near_at, mailbox_at, keeps_courier);
     let promotion = Promotion {
         mapped: true,
         text: plot.text,
         near: near.map(Arc::new),
         mailbox,
+        courier: None,
     };
     Some((promotion, job))
 }

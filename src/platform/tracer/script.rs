@@ -32,6 +32,8 @@ pub(super) enum After {
     },
     /// The thread's call again, with the fast path's means in its address space.
     Promote(Box<Promotion>),
+    /// The thread's call again.
+    Again,
     /// The call that was prepared.
     Run {
         forward: Forward,
@@ -54,6 +56,7 @@ impl Debug for After {
         match self {
             Self::Answer { value, .. } => write!(f, "Answer({value})"),
             Self::Promote(_) => write!(f, "Promote"),
+            Self::Again => write!(f, "Again"),
             Self::Run { forward, .. } => write!(f, "Run({forward:?})"),
         }
     }
@@ -222,6 +225,7 @@ impl Tracer {
                     }
                     if let After::Promote(promotion) = &mut script.after {
                         promotion.mapped &= !job.has_failed();
+                        promotion.courier = promotion.courier.take().or(job.take_courier());
                     }
                     if job.is_grant() {
                         count(&platform.meter.grants);
@@ -283,6 +287,7 @@ impl Tracer {
                 }
             }
             After::Promote(promotion) => return self.promoted(stopped, entry, *promotion, mask),
+            After::Again => return self.again(stopped, &entry, mask, None),
             After::Answer {
                 handled,
                 value,

@@ -4,11 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::fast::{Lane, Native, Standing};
+use super::super::fast::{Due, Lane, Native, Standing};
 use super::super::process_guest::ProcessGuest;
 use super::Tracer;
-use crate::abi::Sysno;
+use super::tracee::{At, Entry};
+use crate::abi::{Errno, Sysno};
 use crate::guest::{Guest, UserPtr};
+use crate::interpose::{Call, Handled};
+use crate::posix::{Forward, Install};
+use crate::sys::closer::Loan;
 use crate::sys::ptrace::{Error, Regs, Stopped};
 use crate::sys::shim::{Place, slot};
 
@@ -20,6 +24,18 @@ pub(super) enum Left {
     Swallowed(Stopped),
     /// It stays in its stop until its call is served.
     Waits(Stopped),
+    /// Its call was served, but not all of it is done; the signal comes when it is.
+    Owes(Stopped, Box<Entry>, Due),
+}
+
+/// How a thread leaves.
+enum Way {
+    /// To the end of this site, with these registers.
+    To(u64, Regs),
+    /// As from this site, where it made this call, when what is due is done.
+    When(u64, Box<Entry>, Due),
+    /// Its call is in hand.
+    Not,
 }
 
 impl Tracer {
@@ -39,8 +55,13 @@ impl Tracer {
         let mut info = stopped.signal_info()?;
         let is_fault = matches!(number, libc::SIGSEGV | libc::SIGBUS) && info.is_fault();
         let lane = fast.known(stopped.tid()).and_then(|client| client.lane());
-        let Some((end, left)) = way_out(&regs, standing, lane.as_deref(), is_fault) else {
-            return Ok(Left::Waits(stopped));
+        let (end, left) = match way_out(&regs, standing, lane.as_deref(), is_fault) {
+            Way::To(end, left) => (end, left),
+            Way::When(end, entry, due) if tracee.space.lock().ends_site(end) => {
+                return Ok(Left::Owes(stopped, entry, due));
+            }
+            Way::When(..) => return Ok(Left::Out(stopped)),
+            Way::Not => return Ok(Left::Waits(stopped)),
         };
         if !tracee.space.lock().ends_site(end) {
             // What the slot says of the call is not what the shim would have written.
@@ -57,6 +78,63 @@ impl Tracer {
         } else {
             Left::Out(stopped)
         })
+    }
+
+    /// Does what the call of an interrupted thread still owes the kernel's table; its signal is sent again and comes afterwards.
+    pub(super) fn pay(&mut self, stopped: Stopped, entry: Entry, due: Due) -> Result<(), Error> {
+        let tid = stopped.tid();
+        let Some(thread) = self.thread(tid) else {
+            return Err(Error::Gone(tid));
+        };
+        let lane = self
+            .platform
+            .fast
+            .as_ref()
+            .and_then(|fast| fast.known(tid)?.lane());
+        let Some(lane) = lane else {
+            return self.go_on(stopped, 0);
+        };
+        lane.due.lock().take();
+        let (to, cloexec, file) = match due {
+            Due::Call => {
+                let sysno = usize::try_from(entry.call.nr).ok().and_then(Sysno::new);
+                let forward = Forward::new(sysno.unwrap_or(Sysno::close), entry.call.args);
+                return self.forward(stopped, entry, forward, None);
+            }
+            Due::Copy { from, to, cloexec } => {
+                let process = ProcessGuest::stopped(&thread);
+                (to, cloexec, process.borrow_file(from).ok())
+            }
+            Due::Receive { to, cloexec } => {
+                let courier = thread.files().lock().courier().cloned();
+                (to, cloexec, courier.and_then(|courier| courier.take_back()))
+            }
+        };
+        let kind = thread
+            .files()
+            .get(to)
+            .map(|descriptor| descriptor.file.kind());
+        let (Some(file), Ok(kind)) = (file, kind) else {
+            // The cage took it for itself, or closed what was to be copied.
+            thread.files().lock().abandon(to);
+            let value = -i64::from(Errno::EMFILE.into_raw());
+            return self.answer(stopped, entry, Handled::Virtual, value, Vec::new(), None);
+        };
+        let install = Install {
+            fd: to,
+            file: Arc::new(file),
+            cloexec,
+            kind,
+            controlling: false,
+        };
+        self.answer(
+            stopped,
+            entry,
+            Handled::Virtual,
+            i64::from(to),
+            vec![install],
+            None,
+        )
     }
 
     /// The answer to a thread that asks for gs where the shim has set it: there is none, as without a shim.
@@ -98,40 +176,83 @@ impl Tracer {
     }
 }
 
-/// The end of the site that a thread leaves to, and the registers that it leaves with; `None` while its call is in hand.
-fn way_out(
-    regs: &Regs,
-    standing: Standing,
-    lane: Option<&Lane>,
-    is_fault: bool,
-) -> Option<(u64, Regs)> {
+/// How a thread leaves the shim from where it stands.
+fn way_out(regs: &Regs, standing: Standing, lane: Option<&Lane>, is_fault: bool) -> Way {
     if let Some(native) = Native::of(standing, regs) {
-        return Some((native.end, native.before(regs)));
+        return Way::To(native.end, native.before(regs));
     }
     let Some(lane) = lane else {
         // The shim never goes so far without a slot; this is the end of no site.
-        return Some((0, *regs));
+        return Way::To(0, *regs);
     };
     let native = Native::saved(lane.slot.return_address(), lane.slot.call());
-    let before = Some((native.end, native.before(regs)));
-    if !matches!(standing, Standing::Shim(Place::Posted | Place::Tail)) {
-        return before;
+    let before = Way::To(native.end, native.before(regs));
+    match standing {
+        Standing::Shim(Place::Paid) => {
+            let regs = own_arguments(regs, lane);
+            let result = paid(lane, &regs);
+            return Way::To(native.end, native.after(&regs, result));
+        }
+        Standing::Shim(Place::Posted | Place::Tail) => {}
+        _ => return before,
     }
     lane.tracer_waits.store(true, Ordering::SeqCst);
     let is_back = lane.slot.withdraw();
     if !is_back && lane.slot.state() == slot::TAKEN {
-        return None;
+        return Way::Not;
     }
     // Whoever took the flag away tells the tracer as well, which finds nothing to do then.
     lane.tracer_waits.store(false, Ordering::SeqCst);
     if is_back || is_fault || lane.slot.state() != slot::SERVED {
         return before;
     }
+    let result = lane.slot.result();
+    if standing == Standing::Shim(Place::Posted)
+        && let Some(due) = *lane.due.lock()
+    {
+        let args = lane.slot.args();
+        let regs = native.after(&own_arguments(regs, lane), result);
+        let entry = Entry {
+            regs,
+            call: Call::new(u64::from(lane.slot.call() >> 16 & 0x1fff), args),
+            at: At::Back,
+        };
+        return Way::When(native.end, Box::new(entry), due);
+    }
     let (addr, bytes) = lane.slot.given();
     let process = ProcessGuest::stopped(&lane.thread);
     let memory: &dyn Guest = &process;
     match memory.write_all(addr, &bytes) {
-        Ok(()) => Some((native.end, native.after(regs, lane.slot.result()))),
+        Ok(()) => Way::To(native.end, native.after(regs, result)),
         Err(_) => before,
     }
+}
+
+/// The registers with the arguments that the thread's own call had.
+fn own_arguments(regs: &Regs, lane: &Lane) -> Regs {
+    let [rdi, rsi, rdx, _, r8, r9] = lane.slot.args();
+    Regs {
+        rdi,
+        rsi,
+        rdx,
+        r8,
+        r9,
+        ..*regs
+    }
+}
+
+/// The result of a call that has done what it owed.
+fn paid(lane: &Lane, regs: &Regs) -> u64 {
+    let due = *lane.due.lock();
+    let to = match due {
+        // rax still has what the kernel said.
+        None | Some(Due::Call) => return regs.rax,
+        Some(Due::Copy { to, .. } | Due::Receive { to, .. }) => to,
+    };
+    let process = ProcessGuest::stopped(&lane.thread);
+    if process.borrow_file(to).map(Loan::from).is_ok() {
+        return u64::from(to.cast_unsigned());
+    }
+    lane.lose();
+    (-i64::from(Errno::EMFILE.into_raw())).cast_unsigned()
 }
