@@ -2,6 +2,7 @@
 //! calls the kernel or decides anything.
 
 mod fd_table;
+mod files;
 mod fs_context;
 mod open_file;
 mod owed;
@@ -9,7 +10,8 @@ mod pairs;
 mod table;
 mod thread;
 
-pub use fd_table::{Busy, Change, Descriptor, FdTable, Files, Freeze, Frozen, Waker, Want};
+pub use fd_table::{Descriptor, FdTable};
+pub use files::{Busy, Change, Files, Freeze, Frozen, Waker, Want};
 pub use fs_context::FsContext;
 pub use open_file::{FileKind, OpenFile, Peer};
 pub use owed::Owed;

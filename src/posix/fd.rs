@@ -256,6 +256,19 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_the_thread_makes_itself_is_noted_and_not_installed() {
+        let cage = with_files(2);
+        let cx = Ctx::new(&cage.kernel, &cage.thread, &cage.ram, 0, [0; 6]).aside();
+        assert!(matches!(dup(&cx, Fd(1)), Ok(Outcome::Emulated(2))));
+        assert_eq!(cx.source(), Some(1));
+        assert!(cx.take_installs().is_empty());
+        assert_eq!(
+            (cage.numbers().len(), cage.ram.open_numbers().len()),
+            (3, 2)
+        );
+    }
+
+    #[test]
     fn dup2_and_dup3_replace_what_is_there() {
         let cage = with_files(2);
         let (reader, _writer) = descriptor::pipe(0).unwrap();

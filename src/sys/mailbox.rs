@@ -289,4 +289,18 @@ mod tests {
             assert_eq!(slot.path(true).len(), bounded);
         }
     }
+
+    #[test]
+    fn an_answer_owes_nothing_but_what_is_said_after_it() {
+        let file = super::super::sealed::memfd(MAILBOX as i64).unwrap();
+        let slot = Mailbox::map(&file, 0).unwrap().slot().unwrap();
+        slot.owe(3, [5, 6, 7], slot::MAKES);
+        let word = |at| slot.word32(at).load(Ordering::Relaxed);
+        assert_eq!((word(slot::OWED), word(slot::OWED_KIND)), (3, slot::MAKES));
+        assert_eq!(slot.word(slot::OWED_ARGS + 16).load(Ordering::Relaxed), 7);
+        slot.answer(0, 0, &[]);
+        assert_eq!(word(slot::OWED), 0);
+        slot.put(slot::SIZE - 8, &[1; 3]);
+        assert_eq!(slot.word(slot::SIZE - 8).load(Ordering::Relaxed), 0x01_0101);
+    }
 }

@@ -1,11 +1,18 @@
 //! What a served call still owes the kernel's descriptor table: the thread itself does it, in the shim, by a call that the
 //! filter lets pass; where a signal comes first, the tracer sees to it.
 
+use std::sync::Arc;
+
 use zerocopy::IntoBytes;
 
-use crate::abi::Sysno;
+use super::super::Platform;
+use super::super::meter::count;
+use super::super::notifier::shows_numbers;
 use crate::abi::layout::{Iovec, Msghdr};
+use crate::abi::{Errno, Sysno};
+use crate::cage::Thread;
 use crate::interpose::Call;
+use crate::posix::{Ctx, Install};
 use crate::sys::courier::COURIER;
 use crate::sys::mailbox::Slot;
 use crate::sys::shim::slot;
@@ -60,4 +67,49 @@ impl Due {
             }
         }
     }
+}
+
+/// Whether nobody else can change a thread's descriptor table, and, for a call that `opens`, files can be brought to it: the
+/// numbers that the kernel chooses are the table's own then.
+pub(super) fn owns_its_table(thread: &Thread, opens: bool) -> bool {
+    let files = thread.files();
+    // The thread's own and this one.
+    Arc::strong_count(&files) == 2 && (!opens || files.lock().courier().is_some())
+}
+
+/// What a call that gave `value` owes, its file sent already where it opened one. `None` where the call must go the kernel's way;
+/// then the number is free again.
+pub(super) fn bring(
+    platform: &Platform,
+    cx: &Ctx<'_>,
+    value: u64,
+    strayed: bool,
+) -> Option<Result<Option<Due>, Errno>> {
+    let installs = cx.take_installs();
+    if installs.is_empty() && cx.source().is_none() {
+        return Some(Ok(None));
+    }
+    let to = i32::try_from(value).ok()?;
+    let files = cx.files();
+    let take_back = || drop(files.lock().remove(to));
+    let is_odd = |install: &Install| install.fd != to || install.controlling;
+    if strayed || installs.len() > 1 || installs.iter().any(is_odd) || shows_numbers(cx, &installs)
+    {
+        take_back();
+        return None;
+    }
+    let Some(install) = installs.first() else {
+        let cloexec = files.get(to).is_ok_and(|descriptor| descriptor.cloexec);
+        return Some(Ok(cx.source().map(|from| Due::Copy { from, to, cloexec })));
+    };
+    count(&platform.meter.grants);
+    let courier = files.lock().courier().cloned();
+    let sent = courier.map_or(Err(Errno::ENFILE), |courier| courier.send(&*install.file));
+    if sent.is_err() {
+        // It happened: what it made or cut off cannot be done again.
+        take_back();
+        return Some(Err(Errno::ENFILE));
+    }
+    let cloexec = install.cloexec;
+    Some(Ok(Some(Due::Receive { to, cloexec })))
 }

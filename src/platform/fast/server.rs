@@ -7,15 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::super::meter::count;
-use super::super::notifier::shows_numbers;
 use super::super::{Platform, ToTracer};
-use super::due::Due;
+use super::due::{self, Due};
 use super::letter::{Letter, is_about_numbers, shape};
 use super::{Fast, LOOKS_FOR, Lane};
-use crate::abi::Errno;
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
-use crate::posix::{Ctx, Install, Outcome};
+use crate::posix::{Ctx, Outcome};
 use crate::sys::namespace;
 use crate::sys::notify::{self, Response};
 use crate::sys::shim::slot;
@@ -128,44 +126,37 @@ fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
     if !is_there {
         return None;
     }
-    let changes_numbers = is_about_numbers(call.nr);
-    let opens = changes_numbers && !shape.paths().is_empty();
-    if changes_numbers && !owns_its_table(lane, opens) {
+    let about_numbers = is_about_numbers(call.nr);
+    if about_numbers && !due::owns_its_table(&lane.thread, !shape.paths().is_empty()) {
         return None;
     }
     // It posted this: whatever it owed before is paid.
     lane.thread.settle();
     lane.due.lock().take();
     let letter = Letter::new(&lane.slot, shape, &call.args);
-    let mut due = None;
-    // The change of the table ends when the thread knows of it.
-    let mut change = None;
-    let value = {
+    let (value, due, change) = {
         let thread = &lane.thread;
         let cx = Ctx::new(&dispatcher.kernel, thread, &letter, call.nr, call.args).aside();
-        let Answer::Now(result, begun) = dispatcher.dispatch(&cx, call) else {
+        let Answer::Now(result, change) = dispatcher.dispatch(&cx, call) else {
             return None;
         };
-        change = begun.or(change);
-        let (handled, value) = match result {
-            Ok(Outcome::Emulated(value)) => (Handled::Virtual, value.cast_signed()),
-            Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw())),
-            Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw())),
-            Ok(Outcome::Continue) if changes_numbers => {
-                due = Some(Due::Call);
-                (Handled::Kernel, 0)
+        let (handled, value, due) = match result {
+            Ok(Outcome::Emulated(value)) => {
+                let due = due::bring(platform, &cx, value, letter.has_strayed())?;
+                match due {
+                    Ok(due) => (Handled::Virtual, value.cast_signed(), due),
+                    Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw()), None),
+                }
             }
+            Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw()), None),
+            Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw()), None),
+            Ok(Outcome::Continue) if about_numbers => (Handled::Kernel, 0, Some(Due::Call)),
             Ok(Outcome::Continue | Outcome::Forward(_)) => return None,
         };
-        let strayed = letter.has_strayed();
-        let value = match bring(platform, &cx, value, strayed, &mut due)? {
-            Ok(()) => value,
-            Err(errno) => -i64::from(errno.into_raw()),
-        };
-        if strayed {
+        if letter.has_strayed() {
             return None;
         }
-        dispatcher.finish(&cx, call, handled, value)
+        (dispatcher.finish(&cx, call, handled, value), due, change)
     };
     let given = letter.into_given();
     let bytes = if value < 0 {
@@ -179,63 +170,9 @@ fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
         *lane.due.lock() = Some(due);
     }
     lane.slot.finish(slot::SERVED);
+    // The table may be copied once the thread can know of what changed in it.
     drop(change);
     Some(())
-}
-
-/// Whether nobody else can change the thread's descriptor table, and, for a call that `opens`, files can be brought to it.
-fn owns_its_table(lane: &Lane, opens: bool) -> bool {
-    let files = lane.thread.files();
-    // The thread's own and this one.
-    Arc::strong_count(&files) == 2 && (!opens || files.lock().courier().is_some())
-}
-
-/// Sends the file that a call opened, or has the thread copy the number that it duplicates. `None` where the call must go the
-/// kernel's way; then the number is free again.
-fn bring(
-    platform: &Platform,
-    cx: &Ctx<'_>,
-    value: i64,
-    strayed: bool,
-    due: &mut Option<Due>,
-) -> Option<Result<(), Errno>> {
-    let installs = cx.take_installs();
-    let (Ok(to), true) = (
-        i32::try_from(value),
-        !installs.is_empty() || cx.source().is_some(),
-    ) else {
-        return Some(Ok(()));
-    };
-    if to < 0 {
-        return Some(Ok(()));
-    }
-    let files = cx.files();
-    let take_back = || drop(files.lock().remove(to));
-    let is_odd = |install: &Install| install.fd != to || install.controlling;
-    if strayed || installs.len() > 1 || installs.iter().any(is_odd) || shows_numbers(cx, &installs)
-    {
-        take_back();
-        return None;
-    }
-    let Some(install) = installs.first() else {
-        let cloexec = files.get(to).is_ok_and(|descriptor| descriptor.cloexec);
-        *due = cx.source().map(|from| Due::Copy { from, to, cloexec });
-        return Some(Ok(()));
-    };
-    count(&platform.meter.grants);
-    let courier = files.lock().courier().cloned();
-    match courier.map_or(Err(Errno::ENFILE), |courier| courier.send(&*install.file)) {
-        Ok(()) => {
-            let cloexec = install.cloexec;
-            *due = Some(Due::Receive { to, cloexec });
-            Some(Ok(()))
-        }
-        Err(_) => {
-            // It happened: what it made or cut off cannot be done again.
-            take_back();
-            Some(Err(Errno::ENFILE))
-        }
-    }
 }
 
 /// A thread waits by this notification until its call is served.

@@ -1,6 +1,8 @@
 //! Small jobs that the tracer does in a stopped thread by calls of its own: memory for what is lent, files that a
 //! notification cannot bring, the kernel's working directory.
 
+mod map_fast;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -8,7 +10,6 @@ use std::sync::Arc;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use parking_lot::Mutex;
 
-use super::super::fast::NEAR;
 use super::arena::{ARENA, Arenas, Slot};
 use crate::abi::layout::{Iovec, Msghdr};
 use crate::abi::{Errno, Sysno};
@@ -16,7 +17,6 @@ use crate::guest::{Guest, UserPtr};
 use crate::posix::Install;
 use crate::sys::closer::Loan;
 use crate::sys::courier::{COURIER, Courier};
-use crate::sys::shim::MAILBOX;
 use crate::sys::{privilege, procfs};
 
 /// What a job wants next.
@@ -65,6 +65,7 @@ enum Work {
         keeps_courier: bool,
     },
     Close(i32),
+    Own(u64, [u64; 6]),
     TakeTerminal(i32),
 }
 
@@ -155,66 +156,14 @@ impl Job {
         Self::new(Work::TakeTerminal(number))
     }
 
+    /// Makes the thread's own call, of which nothing is left to decide.
+    pub(super) fn own(nr: u64, args: [u64; 6]) -> Self {
+        Self::new(Work::Own(nr, args))
+    }
+
     /// Closes a number.
     pub(super) fn close(number: i32) -> Self {
         Self::new(Work::Close(number))
-    }
-
-    /// Maps the fast path's code, which is at the beginning of this file, and the mailbox behind it; a fork's child has
-    /// the code, but not the mailbox. The socket that the file comes by stays as a courier, where one is wanted.
-    pub(super) fn map_fast(
-        file: OwnedFd,
-        near_at: Option<u64>,
-        mailbox_at: Option<u64>,
-        keeps_courier: bool,
-    ) -> Self {
-        let map = |at, len, prot: i32, flags: i32, offset| {
-            let flags = flags | libc::MAP_FIXED_NOREPLACE;
-            (Sysno::mmap, [at, len, prot as u64, flags as u64, 0, offset])
-        };
-        let near = near_at.map(|at| {
-            let prot = libc::PROT_READ | libc::PROT_EXEC;
-            map(at, NEAR, prot, libc::MAP_PRIVATE, 0)
-        });
-        let mailbox = mailbox_at.map(|at| {
-            let (len, prot) = (MAILBOX as u64, libc::PROT_READ | libc::PROT_WRITE);
-            [
-                map(at, len, prot, libc::MAP_SHARED, NEAR),
-                (
-                    Sysno::madvise,
-                    [at, len, libc::MADV_DONTFORK as u64, 0, 0, 0],
-                ),
-            ]
-        });
-        Self::new(Work::MapFast {
-            file: Arc::new(file),
-            calls: near
-                .into_iter()
-                .chain(mailbox.into_iter().flatten())
-                .collect(),
-            failed: false,
-            keeps_courier,
-        })
-    }
-
-    /// The courier that it left in the cage.
-    pub(super) fn take_courier(&mut self) -> Option<Courier> {
-        self.courier.take()
-    }
-
-    fn keeps_courier(&self) -> bool {
-        matches!(
-            self.work,
-            Work::MapFast {
-                keeps_courier: true,
-                ..
-            }
-        )
-    }
-
-    /// Whether it could not do all that it was to do.
-    pub(super) fn has_failed(&self) -> bool {
-        matches!(self.work, Work::MapFast { failed: true, .. })
     }
 
     /// Whether it gives the cage a file to keep.
@@ -261,6 +210,10 @@ impl Job {
             },
             Work::Close(fd) => match stage {
                 0 => Ok(Step::Call(nr(Sysno::close), [number(*fd), 0, 0, 0, 0, 0])),
+                _ => Ok(Step::Done(None)),
+            },
+            Work::Own(nr, args) => match stage {
+                0 => Ok(Step::Call(*nr, *args)),
                 _ => Ok(Step::Done(None)),
             },
             Work::TakeTerminal(fd) => match stage {
@@ -506,54 +459,6 @@ impl Job {
             }
             _ => Ok(Step::Done(None)),
         }
-    }
-}
-
-impl Job {
-    fn map_fast_step(&mut self, bench: &Bench<'_>, stage: u8, result: i64) -> Result<Step, Errno> {
-        // The file is received first, by the stages of the other job.
-        const RECEIVED: u8 = 5;
-        const CLOSED: u8 = u8::MAX - 1;
-        let received = self.received;
-        if stage == RECEIVED - 1 && check(result) != Ok(number(COURIER)) {
-            // Another number than its own is of no use.
-            self.courier = None;
-        }
-        let Work::MapFast {
-            file,
-            calls,
-            failed,
-            ..
-        } = &mut self.work
-        else {
-            return Ok(Step::Done(None));
-        };
-        if stage < RECEIVED {
-            let file = Arc::clone(file);
-            let step = self.receive_step(bench, stage, result, &file, Place::Anywhere)?;
-            return match step {
-                Step::Done(_) => self.map_fast_step(bench, RECEIVED, 0),
-                call => Ok(call),
-            };
-        }
-        if stage == CLOSED {
-            return Ok(Step::Done(None));
-        }
-        if result < 0 {
-            tracing::debug!(result, ?calls, "the fast path cannot be mapped");
-            *failed = true;
-        }
-        let Some((sysno, mut args)) = calls.pop_front().filter(|_| !*failed) else {
-            self.stage = CLOSED;
-            return Ok(Step::Call(
-                nr(Sysno::close),
-                [number(received), 0, 0, 0, 0, 0],
-            ));
-        };
-        if sysno == Sysno::mmap {
-            args[4] = number(received);
-        }
-        Ok(Step::Call(nr(sysno), args))
     }
 }
 

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use super::super::fast::{Due, Lane, Native, Standing};
 use super::super::process_guest::ProcessGuest;
 use super::Tracer;
+use super::jobs::Job;
+use super::script::{After, Script};
 use super::tracee::{At, Entry};
 use crate::abi::{Errno, Sysno};
 use crate::guest::{Guest, UserPtr};
 use crate::interpose::{Call, Handled};
-use crate::posix::{Forward, Install};
+use crate::posix::Install;
 use crate::sys::closer::Loan;
 use crate::sys::ptrace::{Error, Regs, Stopped};
 use crate::sys::shim::{Place, slot};
@@ -97,9 +99,9 @@ impl Tracer {
         lane.due.lock().take();
         let (to, cloexec, file) = match due {
             Due::Call => {
-                let sysno = usize::try_from(entry.call.nr).ok().and_then(Sysno::new);
-                let forward = Forward::new(sysno.unwrap_or(Sysno::close), entry.call.args);
-                return self.forward(stopped, entry, forward, None);
+                let jobs = vec![Job::own(entry.call.nr, entry.call.args)];
+                let script = Script::new(entry, jobs, After::answer(0));
+                return self.begin(stopped, Box::new(script));
             }
             Due::Copy { from, to, cloexec } => {
                 let process = ProcessGuest::stopped(&thread);
