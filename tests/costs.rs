@@ -193,8 +193,8 @@ fn calls_from_patched_sites_go_by_the_mailbox() {
         return harness::skip_for_kernel("libc_stat", "second CPU");
     }
     let scratch = Scratch::new(User::Own);
-    let counts = |flag| stats(&[flag], "libc_stat", CALLS, &scratch);
-    let (fast, hybrid) = (counts("--platform=fast"), counts("--platform=hybrid"));
+    let counts = |flags: &[&str]| stats(flags, "libc_stat", CALLS, &scratch);
+    let (fast, hybrid) = (counts(&["--platform=fast"]), counts(&["--platform=hybrid"]));
     // Which way a call goes is a matter of time; that it goes exactly one is not.
     for outcome in ["emulated", "failed", "denied", "forwarded", "unknown"] {
         let path = format!("/calls/{outcome}");
@@ -206,4 +206,15 @@ fn calls_from_patched_sites_go_by_the_mailbox() {
         (number(&hybrid, "/mailed"), number(&hybrid, "/patched")),
         (0, 0)
     );
+    let unpatched = counts(&["--platform=fast", "--no-patch"]);
+    assert_eq!(
+        (
+            number(&unpatched, "/mailed"),
+            number(&unpatched, "/patched")
+        ),
+        (0, 0)
+    );
+    let idle = counts(&["--platform=fast", "--no-spin"]);
+    assert_eq!(number(&idle, "/mailed"), 0);
+    assert!(number(&idle, "/patched") > 0, "{idle}");
 }

@@ -197,6 +197,12 @@ pub(super) struct Arguments {
     /// How system calls reach the supervisor [default: the best that the kernel allows]
     #[arg(long, value_name = "PLATFORM", help_heading = "Run")]
     pub(super) platform: Option<Platform>,
+    /// Patch no call site: with --platform=fast nothing goes by the mailbox then
+    #[arg(long, help_heading = "Run")]
+    pub(super) no_patch: bool,
+    /// Never look at a mailbox without a pause: calls from patched sites are made natively then
+    #[arg(long, help_heading = "Run")]
+    pub(super) no_spin: bool,
     /// Which system calls reach the supervisor
     #[arg(
         long,

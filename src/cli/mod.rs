@@ -262,6 +262,8 @@ fn options(arguments: Arguments, matches: &ArgMatches) -> Options {
             Some(Platform::Ptrace) => PlatformChoice::Ptrace,
             Some(Platform::Fast) => PlatformChoice::Fast,
         },
+        patches: !arguments.no_patch,
+        spins: !arguments.no_spin,
         mediate: match arguments.mediate {
             MediateArgument::Names => Mediate::Names,
             MediateArgument::All => Mediate::All,

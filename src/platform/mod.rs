@@ -160,6 +160,13 @@ impl Platform {
         })
     }
 
+    /// Says what the fast path may do: patch call sites, look at mailboxes without a pause.
+    pub fn limit_fast(&self, patches: bool, spins: bool) {
+        if let Some(fast) = &self.fast {
+            fast.limit(patches, spins);
+        }
+    }
+
     /// A call of this thread came the kernel's way: whether its site is worth a look. Where results are wanted, the tracer
     /// sees all calls in their order, and nothing goes another way.
     fn looks_at(&self, thread: &Thread, nr: u64) -> bool {

@@ -271,6 +271,10 @@ pub struct Options {
     pub check_invariants: bool,
     /// `--platform`.
     pub platform: PlatformChoice,
+    /// Whether platform `fast` patches call sites; without `--no-patch`.
+    pub patches: bool,
+    /// Whether it looks at mailboxes without a pause; without `--no-spin`.
+    pub spins: bool,
     /// `--mediate`.
     pub mediate: Mediate,
 }

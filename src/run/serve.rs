@@ -64,6 +64,7 @@ pub(super) fn serve(
     let first = first_thread(&kernel, &launched, cwd, bounds.nofile())?;
     let target = memory::pidfd_open(launched.target).context("the program's process is gone")?;
     let platform = Platform::new(Dispatcher::new(kernel, plan), kind);
+    platform.limit_fast(options.patches, options.spins);
     if options.check_invariants {
         let _ = platform.invariant_check.set(invariants::check);
     }

@@ -36,6 +36,8 @@ pub(super) struct Fast {
     heated: Mutex<Vec<Arc<Lane>>>,
     has_heated: AtomicBool,
     woken: Condvar,
+    patches: AtomicBool,
+    spins: AtomicBool,
 }
 
 impl Fast {
@@ -51,8 +53,16 @@ impl Fast {
                 heated: Mutex::default(),
                 has_heated: AtomicBool::new(false),
                 woken: Condvar::new(),
+                patches: AtomicBool::new(true),
+                spins: AtomicBool::new(true),
             })
         })
+    }
+
+    /// Whether sites may be patched, and lanes looked at.
+    pub(super) fn limit(&self, patches: bool, spins: bool) {
+        self.patches.store(patches, Ordering::Relaxed);
+        self.spins.store(spins, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -79,12 +89,12 @@ impl Fast {
 
     /// A call came the kernel's way: whether its site is worth a look.
     pub(super) fn arrives(&self, tid: i32, nr: u64) -> bool {
-        if shape(nr).is_none() {
+        if shape(nr).is_none() || !self.patches.load(Ordering::Relaxed) {
             return false;
         }
         let client = self.client(tid);
         let (looks, heats) = client.arrives(self.now(), !is_about_numbers(nr));
-        if let Some(lane) = heats {
+        if let Some(lane) = heats.filter(|_| self.spins.load(Ordering::Relaxed)) {
             self.heat(lane);
         }
         looks
