@@ -19,6 +19,12 @@ pub struct Meter {
     pub notifications: AtomicU64,
     /// Calls answered by the mailbox.
     pub mailed: AtomicU64,
+    /// Calls that were taken from the mailbox and had to be made natively after all.
+    pub returned: AtomicU64,
+    /// Calls of threads with a slot that came natively: nobody served it, or not in time.
+    pub missed: AtomicU64,
+    /// Times that a thread's slot was left alone for a while, since looking at it did not pay.
+    pub rested: AtomicU64,
     /// Call sites patched.
     pub patched: AtomicU64,
     /// Files put into a cage's kernel table.

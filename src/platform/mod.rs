@@ -170,9 +170,9 @@ impl Platform {
     /// A call of this thread came the kernel's way: whether its site is worth a look. Where results are wanted, the tracer
     /// sees all calls in their order, and nothing goes another way.
     fn looks_at(&self, thread: &Thread, nr: u64) -> bool {
-        self.fast
-            .as_ref()
-            .is_some_and(|fast| !self.dispatcher.wants_result(nr) && fast.arrives(thread.tid.0, nr))
+        self.fast.as_ref().is_some_and(|fast| {
+            !self.dispatcher.wants_result(nr) && fast.arrives(&self.meter, thread.tid.0, nr)
+        })
     }
 
     fn ask_tracer(&self, message: ToTracer) {

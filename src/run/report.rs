@@ -64,10 +64,13 @@ impl Report<'_> {
         ]
     }
 
-    fn rest(&self) -> [(&'static str, u64); 6] {
+    fn rest(&self) -> [(&'static str, u64); 9] {
         [
             ("notifications", of(&self.meter.notifications)),
             ("mailed", of(&self.meter.mailed)),
+            ("returned", of(&self.meter.returned)),
+            ("missed", of(&self.meter.missed)),
+            ("rested", of(&self.meter.rested)),
             ("patched", of(&self.meter.patched)),
             ("handovers", of(&self.meter.handovers)),
             ("grants", of(&self.meter.grants)),
@@ -205,7 +208,7 @@ mod tests {
                 "platform": "hybrid",
                 "calls": {"total": 15, "emulated": 10, "failed": 3, "denied": 0, "forwarded": 2, "unknown": 1},
                 "stops": {"total": 9, "seccomp": 5, "exit": 4, "event": 0, "signal": 0, "group": 0},
-                "notifications": 9, "mailed": 8, "patched": 6, "handovers": 0, "grants": 7, "injected": 0,
+                "notifications": 9, "mailed": 8, "returned": 0, "missed": 0, "rested": 0, "patched": 6, "handovers": 0, "grants": 7, "injected": 0,
                 "enosys": {"io_uring_setup": 2},
             })
         );

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::super::meter::{Meter, count};
 use super::due::Due;
 use crate::abi::Errno;
 use crate::cage::Thread;
@@ -94,7 +95,7 @@ impl Lane {
 
     /// Whether it is worth being looked at, now that a call of its came the kernel's way: where the server gets no CPU of
     /// its own, waiting for it costs more than it saves.
-    fn is_worth_heat(&self, now: u64, tells: bool) -> bool {
+    fn is_worth_heat(&self, meter: &Meter, now: u64, tells: bool) -> bool {
         if !self.is_hot.load(Ordering::Acquire) {
             return now >= self.rests_until.load(Ordering::Relaxed);
         }
@@ -115,6 +116,7 @@ impl Lane {
                 .store((rest * 2).min(LONGEST_REST), Ordering::Relaxed);
             self.rests_until.store(now + rest, Ordering::Relaxed);
             self.set_awake(false);
+            count(&meter.rested);
         }
         false
     }
@@ -175,12 +177,17 @@ impl Client {
 
     /// A call of its came the kernel's way at this moment: whether its site is worth a look, and the lane that is to be served from now
     /// on. `tells` where it says whether the lane is worth it.
-    pub(super) fn arrives(&self, now: u64, tells: bool) -> (bool, Option<Arc<Lane>>) {
+    pub(super) fn arrives(
+        &self,
+        meter: &Meter,
+        now: u64,
+        tells: bool,
+    ) -> (bool, Option<Arc<Lane>>) {
         let gap = now.saturating_sub(self.last.swap(now, Ordering::Relaxed));
-        let heats = (gap < THICK)
-            .then(|| self.lane())
-            .flatten()
-            .filter(|lane| lane.is_worth_heat(now, tells));
+        let heats = (gap < THICK).then(|| self.lane()).flatten().filter(|lane| {
+            count(&meter.missed);
+            lane.is_worth_heat(meter, now, tells)
+        });
         let many =
             self.arrivals.fetch_add(1, Ordering::Relaxed) >= self.next.load(Ordering::Relaxed);
         let looks = many && self.asks.load(Ordering::Relaxed) < ASKS;

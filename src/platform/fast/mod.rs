@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::meter::Meter;
+
 pub(super) use atlas::{Atlas, Chart};
 pub(super) use client::{Client, Lane};
 pub(super) use due::Due;
@@ -88,12 +90,12 @@ impl Fast {
     }
 
     /// A call came the kernel's way: whether its site is worth a look.
-    pub(super) fn arrives(&self, tid: i32, nr: u64) -> bool {
+    pub(super) fn arrives(&self, meter: &Meter, tid: i32, nr: u64) -> bool {
         if shape(nr).is_none() || !self.patches.load(Ordering::Relaxed) {
             return false;
         }
         let client = self.client(tid);
-        let (looks, heats) = client.arrives(self.now(), !is_about_numbers(nr));
+        let (looks, heats) = client.arrives(meter, self.now(), !is_about_numbers(nr));
         if let Some(lane) = heats.filter(|_| self.spins.load(Ordering::Relaxed)) {
             self.heat(lane);
         }

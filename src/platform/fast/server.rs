@@ -101,7 +101,10 @@ fn serve_one(platform: &Platform, lane: &Lane) -> Instant {
             count(&platform.meter.mailed);
             lane.hits.fetch_add(1, Ordering::Relaxed);
         }
-        None => posted.finish(slot::REFUSED),
+        None => {
+            count(&platform.meter.returned);
+            posted.finish(slot::REFUSED);
+        }
     }
     let parked = lane.parked.lock().take();
     if let (Some(id), Some(listener)) = (parked, platform.listener.get()) {
