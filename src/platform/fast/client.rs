@@ -111,14 +111,30 @@ impl Lane {
         if hits >= misses * HITS_PER_MISS {
             self.rest.store(SHORTEST_REST, Ordering::Relaxed);
         } else {
-            let rest = self.rest.load(Ordering::Relaxed);
-            self.rest
-                .store((rest * 2).min(LONGEST_REST), Ordering::Relaxed);
-            self.rests_until.store(now + rest, Ordering::Relaxed);
             self.set_awake(false);
-            count(&meter.rested);
+            self.rest(meter, now);
         }
         false
+    }
+
+    /// It is left alone for a while; the next time for twice as long.
+    fn rest(&self, meter: &Meter, now: u64) {
+        let rest = self.rest.load(Ordering::Relaxed);
+        self.rest
+            .store((rest * 2).min(LONGEST_REST), Ordering::Relaxed);
+        self.rests_until.store(now + rest, Ordering::Relaxed);
+        count(&meter.rested);
+    }
+
+    /// The server leaves it, after a time in which nothing came.
+    pub(super) fn cool(&self, meter: &Meter, now: u64, was_of_use: bool) {
+        self.set_awake(false);
+        if was_of_use {
+            self.rest.store(SHORTEST_REST, Ordering::Relaxed);
+        } else if !cfg!(debug_assertions) {
+            self.rest(meter, now);
+        }
+        self.is_hot.store(false, Ordering::Release);
     }
 }
 

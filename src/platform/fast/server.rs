@@ -10,7 +10,7 @@ use super::super::meter::count;
 use super::super::{Platform, ToTracer};
 use super::due::{self, Due};
 use super::letter::{Letter, is_about_numbers, shape};
-use super::{Fast, LOOKS_FOR, Lane};
+use super::{Fast, LOOKS_FOR, Lane, WAITS_FOR};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
 use crate::posix::{Ctx, Outcome};
@@ -41,6 +41,8 @@ pub(in super::super) fn start(platform: &Arc<Platform>, fast: &Arc<Fast>) -> std
 struct Hot {
     lane: Arc<Lane>,
     last: Instant,
+    /// Whether a call was served since it was heated.
+    is_of_use: bool,
 }
 
 fn serve(platform: &Platform, fast: &Fast) {
@@ -52,13 +54,18 @@ fn serve(platform: &Platform, fast: &Fast) {
             let last = Instant::now();
             for lane in heated {
                 lane.set_awake(true);
-                hot.push(Hot { lane, last });
+                hot.push(Hot {
+                    lane,
+                    last,
+                    is_of_use: false,
+                });
             }
         }
         let mut served = false;
         for hot in &mut hot {
             if hot.lane.slot.take() {
                 hot.last = serve_one(platform, &hot.lane);
+                hot.is_of_use = true;
                 served = true;
             }
         }
@@ -70,9 +77,10 @@ fn serve(platform: &Platform, fast: &Fast) {
             looks = 0;
             let now = Instant::now();
             hot.retain(|hot| {
-                let stays = now.duration_since(hot.last) < LOOKS_FOR;
+                let patience = if hot.is_of_use { LOOKS_FOR } else { WAITS_FOR };
+                let stays = now.duration_since(hot.last) < patience;
                 if !stays {
-                    cool(platform, &hot.lane);
+                    cool(platform, fast, hot);
                 }
                 stays
             });
@@ -82,12 +90,11 @@ fn serve(platform: &Platform, fast: &Fast) {
 }
 
 /// Leaves a lane alone from now on.
-fn cool(platform: &Platform, lane: &Lane) {
-    lane.set_awake(false);
-    lane.is_hot.store(false, Ordering::Release);
+fn cool(platform: &Platform, fast: &Fast, hot: &Hot) {
+    hot.lane.cool(&platform.meter, fast.now(), hot.is_of_use);
     // What was posted before it could be seen that nobody looks.
-    if lane.slot.take() {
-        serve_one(platform, lane);
+    if hot.lane.slot.take() {
+        serve_one(platform, &hot.lane);
     }
 }
 
