@@ -27,6 +27,8 @@ pub struct Meter {
     pub rested: AtomicU64,
     /// Call sites patched.
     pub patched: AtomicU64,
+    /// Times that a thread was to get patched sites or a slot, and did not.
+    pub declined: AtomicU64,
     /// Files put into a cage's kernel table.
     pub grants: AtomicU64,
     /// Notifications handed over to the tracer.

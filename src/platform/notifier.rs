@@ -261,8 +261,8 @@ fn announce(thread: &Thread, call: &Call, forward: &Forward) -> bool {
         && forward.lent_file.is_none()
         && forward.at_cwd.is_none()
         && forward.then.is_none();
-    let copies_files = match &forward.role {
-        Role::Fork(sharing) => !sharing.files,
+    let holds_still = match &forward.role {
+        Role::Fork(sharing) => !(sharing.files && sharing.thread),
         Role::Exec(_) => true,
         Role::Plain | Role::Copy => return false,
     };
@@ -270,7 +270,7 @@ fn announce(thread: &Thread, call: &Call, forward: &Forward) -> bool {
         return false;
     }
     let mut freeze = None;
-    if copies_files {
+    if holds_still {
         let files = thread.files();
         // The thread's own and this one.
         if Arc::strong_count(&files) > 2 {

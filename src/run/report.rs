@@ -64,7 +64,7 @@ impl Report<'_> {
         ]
     }
 
-    fn rest(&self) -> [(&'static str, u64); 9] {
+    fn rest(&self) -> [(&'static str, u64); 10] {
         [
             ("notifications", of(&self.meter.notifications)),
             ("mailed", of(&self.meter.mailed)),
@@ -72,6 +72,7 @@ impl Report<'_> {
             ("missed", of(&self.meter.missed)),
             ("rested", of(&self.meter.rested)),
             ("patched", of(&self.meter.patched)),
+            ("declined", of(&self.meter.declined)),
             ("handovers", of(&self.meter.handovers)),
             ("grants", of(&self.meter.grants)),
             ("injected", of(&self.meter.injected)),
@@ -186,6 +187,7 @@ mod tests {
         meter.notifications.store(9, Ordering::Relaxed);
         meter.mailed.store(8, Ordering::Relaxed);
         meter.patched.store(6, Ordering::Relaxed);
+        meter.declined.store(2, Ordering::Relaxed);
         meter.grants.store(7, Ordering::Relaxed);
         let mut remarks = Remarks::default();
         remarks.enosys.insert("io_uring_setup".to_owned(), 2);
@@ -208,7 +210,7 @@ mod tests {
                 "platform": "hybrid",
                 "calls": {"total": 15, "emulated": 10, "failed": 3, "denied": 0, "forwarded": 2, "unknown": 1},
                 "stops": {"total": 9, "seccomp": 5, "exit": 4, "event": 0, "signal": 0, "group": 0},
-                "notifications": 9, "mailed": 8, "returned": 0, "missed": 0, "rested": 0, "patched": 6, "handovers": 0, "grants": 7, "injected": 0,
+                "notifications": 9, "mailed": 8, "returned": 0, "missed": 0, "rested": 0, "patched": 6, "declined": 2, "handovers": 0, "grants": 7, "injected": 0,
                 "enosys": {"io_uring_setup": 2},
             })
         );

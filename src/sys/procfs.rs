@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use syscalls::syscall;
@@ -116,6 +116,32 @@ pub fn mappings(proc: BorrowedFd<'_>, tid: i32, most: usize) -> Result<Vec<Mappi
     Ok(all)
 }
 
+/// Whether a private mapping of a file still is as the file: no page of it was written to.
+///
+/// # Errors
+/// Those of openat(2), lseek(2) and read(2).
+pub fn is_unwritten(proc: BorrowedFd<'_>, tid: i32, range: (u64, u64)) -> Result<bool, Errno> {
+    const PAGE: u64 = 4096;
+    const ENTRY: u64 = size_of::<u64>() as u64;
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const OF_FILE: u64 = 1 << 61;
+    let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::new);
+    let mut map = File::from(open(proc, &format!("{tid}/pagemap"), libc::O_RDONLY)?);
+    map.seek(SeekFrom::Start(range.0 / PAGE * ENTRY))
+        .map_err(errno)?;
+    let mut map = BufReader::with_capacity(1 << 16, map);
+    for _ in range.0 / PAGE..range.1 / PAGE {
+        let mut entry = [0; size_of::<u64>()];
+        map.read_exact(&mut entry).map_err(errno)?;
+        let entry = u64::from_ne_bytes(entry);
+        if entry & SWAPPED != 0 || entry & PRESENT != 0 && entry & OF_FILE == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The text of a link below `proc`.
 ///
 /// # Errors
@@ -155,5 +181,29 @@ mod tests {
         assert_eq!(again, Some(code));
         assert_eq!(mapping_at(proc.as_fd(), tid, 0), Ok(None));
         assert_eq!(Mapping::parse(b"no line of maps"), None);
+    }
+
+    #[test]
+    fn a_page_of_a_file_that_was_written_to_is_told_from_the_others() {
+        const LEN: usize = 3 * 4096;
+        let proc = File::open("/proc").unwrap();
+        let tid = std::process::id().cast_signed();
+        let file = super::super::sealed::memfd(i64::try_from(LEN).unwrap()).unwrap();
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE);
+        // SAFETY: a new mapping at a place of the kernel's choice disturbs nothing.
+        let base =
+            unsafe { libc::mmap(std::ptr::null_mut(), LEN, prot, flags, file.as_raw_fd(), 0) };
+        assert_ne!(base, libc::MAP_FAILED);
+        let range = (base.addr() as u64, (base.addr() + LEN) as u64);
+        let is_unwritten = || is_unwritten(proc.as_fd(), tid, range);
+        assert_eq!(is_unwritten(), Ok(true));
+        // SAFETY: the last page of the mapping just made, which nobody else knows.
+        unsafe { base.cast::<u8>().add(LEN - 1).read_volatile() };
+        assert_eq!(is_unwritten(), Ok(true));
+        // SAFETY: as above.
+        unsafe { base.cast::<u8>().add(LEN - 1).write_volatile(1) };
+        assert_eq!(is_unwritten(), Ok(false));
+        // SAFETY: the mapping just made; nobody borrows from it.
+        unsafe { libc::munmap(base, LEN) };
     }
 }

@@ -15,8 +15,8 @@ use crate::sys::mailbox::Slot;
 const MANY: u32 = 32;
 /// After so many more where its object is being looked through.
 const LATER: u32 = 256;
-/// So often a thread's sites are looked at, at most.
-const ASKS: u32 = 6;
+/// So often a thread's sites are looked at, at most, and each time after twice as many calls.
+const ASKS: u32 = 12;
 /// Calls that follow one another within so many nanoseconds come thick. Where the supervisor is built to be tested, slow and
 /// beside other tests, nearly all do.
 const THICK: u64 = if cfg!(debug_assertions) {
@@ -208,9 +208,9 @@ impl Client {
             self.arrivals.fetch_add(1, Ordering::Relaxed) >= self.next.load(Ordering::Relaxed);
         let looks = many && self.asks.load(Ordering::Relaxed) < ASKS;
         if looks {
-            self.asks.fetch_add(1, Ordering::Relaxed);
+            let asks = self.asks.fetch_add(1, Ordering::Relaxed);
             self.arrivals.store(0, Ordering::Relaxed);
-            self.next.store(MANY, Ordering::Relaxed);
+            self.next.store(MANY << asks.min(ASKS), Ordering::Relaxed);
         }
         (looks, heats)
     }

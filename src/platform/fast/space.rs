@@ -1,6 +1,6 @@
 //! An address space with a fast path: what is mapped there for it, and where more can be.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::near::{NEAR, Near, Standing};
 use crate::sys::mailbox::Mailbox;
@@ -34,6 +34,12 @@ pub(in super::super) struct Space {
     pub(in super::super) mailbox: Option<Mailbox>,
     /// Nothing is to be changed: another process has the same memory.
     closed: bool,
+    /// Held, beside by the space itself, by those of children that run in this memory while their makers wait.
+    guests: Arc<()>,
+    /// Where this is such a child's: that of the memory that it runs in.
+    host: Option<Arc<()>>,
+    /// Whoever changes it at the moment.
+    claim: Weak<()>,
 }
 
 /// What is to be mapped in an address space.
@@ -58,7 +64,40 @@ impl Space {
             mailbox_at: self.mailbox_at,
             mailbox: None,
             closed: shares_memory || self.closed,
+            guests: Arc::default(),
+            host: shares_memory.then(|| Arc::clone(self.host.as_ref().unwrap_or(&self.guests))),
+            claim: Weak::new(),
         }
+    }
+
+    /// Whether all that run in it are threads of one process, and go by this.
+    pub(in super::super) fn is_one_process(&self) -> bool {
+        !self.closed && Arc::strong_count(&self.guests) == 1
+    }
+
+    /// The right to change it, until it is dropped; `None` while somebody else has it.
+    pub(in super::super) fn claim(&mut self) -> Option<Arc<()>> {
+        if self.claim.strong_count() > 0 {
+            return None;
+        }
+        let claim = Arc::new(());
+        self.claim = Arc::downgrade(&claim);
+        Some(claim)
+    }
+
+    /// Whether a thread whose call came from here needs nothing but a slot: its object is patched, and there is a mailbox.
+    pub(in super::super) fn is_patched_at(&self, rip: u64) -> bool {
+        let holds = |range: (u64, u64), addr| (range.0..range.1).contains(&addr);
+        self.mailbox.is_some()
+            && !self.closed
+            && self.claim.strong_count() == 0
+            && self.objects.iter().any(|object| {
+                holds(object.range, rip)
+                    && self.nears.iter().any(|near| {
+                        let mut sites = near.sites.iter();
+                        sites.any(|site| holds(object.range, site.addr))
+                    })
+            })
     }
 
     /// From now on another process runs in it too: nothing is changed any more.
@@ -175,6 +214,7 @@ fn gap(maps: &[Mapping], place: usize, bytes: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Site, atlas::Mark};
     use super::*;
 
     fn mapping(start: u64, end: u64, mode: &str, inode: u64, name: &str) -> Mapping {
@@ -225,5 +265,51 @@ mod tests {
         assert_eq!(closed.plot(&maps, 0x40_0100), None);
         let data = [mapping(0x40_0000, 0x50_0000, "rw-p", 7, "/a")];
         assert_eq!(Space::default().plot(&data, 0x40_0100), None);
+    }
+
+    #[test]
+    fn guests_are_known_until_they_leave_and_one_changes_it_at_a_time() {
+        let mut space = Space::default();
+        let claim = space.claim().unwrap();
+        assert_eq!(space.claim(), None);
+        drop(claim);
+        assert!(space.claim().is_some());
+        let fork = space.forked(false);
+        assert!(space.is_one_process() && fork.is_one_process());
+        let guest = space.forked(true);
+        let of_guest = guest.forked(true);
+        drop(guest);
+        assert!(!space.is_one_process());
+        drop(of_guest);
+        assert!(space.is_one_process());
+        space.close();
+        assert!(!space.is_one_process());
+    }
+
+    #[test]
+    fn a_slot_is_all_that_is_missing_where_an_object_has_patched_sites() {
+        let maps = [
+            mapping(0x40_0000, 0x50_0000, "r-xp", 7, "/a"),
+            mapping(0x60_0000, 0x70_0000, "r-xp", 8, "/b"),
+        ];
+        let mark = Mark {
+            offset: 0x100,
+            nr: 4,
+            shape: crate::sys::shim::Shape::First,
+        };
+        let site = Site::new(&mark, 0x40_0000, 0).unwrap();
+        let mut space = Space::default();
+        space.settle(&maps[0], Some(Arc::new(Near::new(0x30_0000, vec![site]))));
+        space.settle(&maps[1], None);
+        assert!(!space.is_patched_at(0x40_0500));
+        let file = crate::sys::sealed::memfd(MAILBOX as i64).unwrap();
+        space.set_mailbox(0x20_0000, Mailbox::map(&file, 0).unwrap());
+        assert!(space.is_patched_at(0x40_0500));
+        assert!(!space.is_patched_at(0x60_0500) && !space.is_patched_at(0x50_0000));
+        let claim = space.claim().unwrap();
+        assert!(!space.is_patched_at(0x40_0500));
+        drop(claim);
+        assert!(space.is_patched_at(0x40_0500));
+        assert!(!space.forked(false).is_patched_at(0x40_0500));
     }
 }

@@ -289,7 +289,9 @@ impl Tracer {
         }
         let files = thread.files();
         let freeze = match &forward.role {
-            Role::Fork(sharing) if sharing.files => None,
+            // A process with the same table holds it still all the same: while a script runs in a thread nobody copies
+            // the memory, nor comes to share it.
+            Role::Fork(sharing) if sharing.files && sharing.thread => None,
             Role::Fork(_) | Role::Exec(_) => match files.freeze() {
                 Ok(freeze) => Some(freeze),
                 Err(_) => {

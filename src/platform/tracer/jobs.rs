@@ -1,6 +1,7 @@
 //! Small jobs that the tracer does in a stopped thread by calls of its own: memory for what is lent, files that a
 //! notification cannot bring, the kernel's working directory.
 
+mod exchange;
 mod map_fast;
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use crate::posix::Install;
 use crate::sys::closer::Loan;
 use crate::sys::courier::{COURIER, Courier};
 use crate::sys::{privilege, procfs};
+use exchange::Exchange;
 
 /// What a job wants next.
 pub(super) enum Step {
@@ -25,6 +27,8 @@ pub(super) enum Step {
     Call(u64, [u64; 6]),
     /// It is done; a number that was lent, where one was.
     Done(Option<i32>),
+    /// The copy of the text is here, to be looked at and patched; whether it was comes with the next step.
+    Copied(u64),
 }
 
 /// What a job works with.
@@ -64,6 +68,7 @@ enum Work {
         /// Whether the socket that the file came by is to stay, as a courier.
         keeps_courier: bool,
     },
+    Exchange(Box<Exchange>),
     Close(i32),
     Own(u64, [u64; 6]),
     TakeTerminal(i32),
@@ -189,7 +194,11 @@ impl Job {
     pub(super) fn needs_still_table(&self) -> bool {
         matches!(
             self.work,
-            Work::Receive { .. } | Work::MapReadOnly { .. } | Work::MapFast { .. } | Work::Close(_)
+            Work::Receive { .. }
+                | Work::MapReadOnly { .. }
+                | Work::MapFast { .. }
+                | Work::Exchange(_)
+                | Work::Close(_)
         )
     }
 
@@ -245,6 +254,7 @@ impl Job {
             }
             Work::MapReadOnly { .. } => self.map_read_only_step(bench, stage, result),
             Work::MapFast { .. } => self.map_fast_step(bench, stage, result),
+            Work::Exchange(_) => self.exchange_step(bench, stage, result),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod arena;
 mod calls;
+mod company;
 mod jobs;
 mod lives;
 mod promote;

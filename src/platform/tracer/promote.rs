@@ -30,40 +30,44 @@ const MAPPINGS: usize = 4096;
 pub(super) struct Promotion {
     /// Whether all of it could be mapped.
     pub(super) mapped: bool,
-    text: Option<Mapping>,
-    near: Option<Arc<Near>>,
-    mailbox: Option<(u64, Mailbox)>,
+    /// Whether the text that other threads run was to be exchanged, and is as it was.
+    pub(super) is_refused: bool,
+    pub(super) text: Option<Mapping>,
+    pub(super) near: Option<Arc<Near>>,
+    pub(super) mailbox: Option<(u64, Mailbox)>,
     /// The courier that came with it.
     pub(super) courier: Option<Courier>,
+    /// How many sites are patched in the copy of a text.
+    pub(super) patched: u64,
+    /// Nobody else changes the address space meanwhile.
+    _claim: Arc<()>,
 }
 
 impl Tracer {
     /// Looks at where a thread's calls come from, and lets it make this one again.
     pub(super) fn look(&mut self, stopped: Stopped, entry: Entry) -> Result<(), Error> {
         let tid = stopped.tid();
-        let fast = self.platform.fast.clone();
-        let prepared = fast.and_then(|fast| self.prepare(&fast, tid, &entry.regs));
-        let Some((promotion, job)) = prepared else {
+        let prepared = match self.platform.fast.clone() {
+            Some(fast) if !self.joins(&fast, &stopped, &entry.regs)? => {
+                self.prepare(&fast, tid, &entry.regs)
+            }
+            _ => None,
+        };
+        let Some((promotion, jobs)) = prepared else {
             self.set_phase(tid, Phase::Running);
             return stopped.resume(Resume::Run, 0);
         };
-        let jobs = vec![Job::map_writable(), job];
         let script = Script::new(entry, jobs, After::Promote(Box::new(promotion)));
         self.begin(stopped, Box::new(script))
     }
 
     /// What is to be mapped for this thread now; `None` where nothing is.
-    fn prepare(&self, fast: &Arc<Fast>, tid: i32, regs: &Regs) -> Option<(Promotion, Job)> {
+    fn prepare(&self, fast: &Arc<Fast>, tid: i32, regs: &Regs) -> Option<(Promotion, Vec<Job>)> {
         let client = fast.client(tid);
         let tracee = self.tracees.get(&tid)?;
-        let sharers = self
-            .tracees
-            .values()
-            .filter(|other| Arc::ptr_eq(&other.space, &tracee.space));
-        if sharers.count() != 1 {
-            return None;
-        }
-        let space = tracee.space.lock();
+        let is_alone = self.is_alone(tracee);
+        let mut space = tracee.space.lock();
+        let claim = space.claim()?;
         if regs.gs_base != 0 && !space.is_in_mailbox(regs.gs_base) {
             client.settle();
             return None;
@@ -72,10 +76,17 @@ impl Tracer {
         let look = || procfs::mappings(host_proc, tid, MAPPINGS);
         let maps = look().or_else(|_| privilege::with_ptrace(look)).ok()?;
         let Some(plot) = space.plot(&maps, regs.rip) else {
-            client.settle();
+            // Without a lane it may yet come from where there is more.
+            if space.mailbox.is_none() || client.lane().is_some() {
+                client.settle();
+            }
             return None;
         };
         drop(space);
+        if !is_alone && !self.may_exchange(tracee) {
+            count(&self.platform.meter.declined);
+            return None;
+        }
         let keeps_courier = {
             let files = tracee.thread.files();
             // The thread's own and this one: nobody else may change a table with a courier.
@@ -83,9 +94,11 @@ impl Tracer {
                 && tracee.thread.cage.nofile() > COURIER as u64
                 && files.lock().has_room_for_courier()
         };
-        let Some(text) = &plot.text else {
-            return promotion(plot, None, keeps_courier);
+        let Some(text) = plot.text.clone() else {
+            let (promotion, job) = promotion(plot, None, keeps_courier, claim)?;
+            return Some((promotion, vec![Job::map_writable(), job]));
         };
+        let text = &text;
         let chart = self
             .open_object(text)
             .and_then(|file| fast.atlas.chart(file));
@@ -108,7 +121,12 @@ impl Tracer {
             tracee.space.lock().settle(text, None);
             return None;
         }
-        promotion(plot, Some(near), keeps_courier)
+        let (promotion, job) = promotion(plot, Some(near), keeps_courier, claim)?;
+        let mut jobs = vec![Job::map_writable(), job];
+        if !is_alone {
+            jobs.push(Job::exchange(self.open_object(text)?.into(), text));
+        }
+        Some((promotion, jobs))
     }
 
     /// The file behind a mapping.
@@ -154,8 +172,9 @@ impl Tracer {
             thread.files().lock().set_courier(courier);
         }
         if promotion.mapped {
+            let is_whole = self.is_still_whole(&mut promotion, tid);
             self.settle_space(&stopped, promotion)?;
-            if let Some(slot) = self.lane_for(&thread) {
+            if is_whole && let Some(slot) = self.lane_for(&thread) {
                 gs = Some(slot);
             }
         } else if let Some(fast) = &self.platform.fast {
@@ -237,7 +256,12 @@ impl Tracer {
 }
 
 /// The file that is mapped, its content, and how.
-fn promotion(plot: Plot, near: Option<Near>, keeps_courier: bool) -> Option<(Promotion, Job)> {
+fn promotion(
+    plot: Plot,
+    near: Option<Near>,
+    keeps_courier: bool,
+    claim: Arc<()>,
+) -> Option<(Promotion, Job)> {
     let size = i64::try_from(NEAR + MAILBOX as u64).ok()?;
     let file = sealed::memfd(size).ok()?;
     if let Some(near) = &near {
@@ -258,10 +282,13 @@ fn promotion(plot: Plot, near: Option<Near>, keeps_courier: bool) -> Option<(Pro
     let job = Job::map_fast(file, near_at, mailbox_at, keeps_courier);
     let promotion = Promotion {
         mapped: true,
+        is_refused: false,
         text: plot.text,
         near: near.map(Arc::new),
         mailbox,
         courier: None,
+        patched: 0,
+        _claim: claim,
     };
     Some((promotion, job))
 }

@@ -225,6 +225,7 @@ impl Tracer {
                     }
                     if let After::Promote(promotion) = &mut script.after {
                         promotion.mapped &= !job.has_failed();
+                        promotion.is_refused |= job.is_refused();
                         promotion.courier = promotion.courier.take().or(job.take_courier());
                     }
                     if job.is_grant() {
@@ -232,6 +233,12 @@ impl Tracer {
                     }
                     script.jobs.pop_front();
                     result = 0;
+                }
+                Ok(Step::Copied(copy)) => {
+                    result = match &mut script.after {
+                        After::Promote(promotion) => self.patch_copy(&stopped, promotion, copy)?,
+                        _ => -i64::from(Errno::EINVAL.into_raw()),
+                    };
                 }
                 Err(Errno::EPERM) => {
                     tracing::warn!(

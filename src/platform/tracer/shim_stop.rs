@@ -141,7 +141,11 @@ impl Tracer {
 
     /// The answer to a thread that asks for gs where the shim has set it: there is none, as without a shim.
     pub(super) fn gs_for(&self, regs: &Regs, tid: i32) -> Option<i64> {
+        const ARCH_SET_GS: u64 = 0x1001;
         const ARCH_GET_GS: u64 = 0x1004;
+        if regs.orig_rax == Sysno::arch_prctl.id() as u64 && regs.rdi == ARCH_SET_GS {
+            self.keeps_gs(tid);
+        }
         if regs.orig_rax != Sysno::arch_prctl.id() as u64 || regs.rdi != ARCH_GET_GS {
             return None;
         }
@@ -174,7 +178,17 @@ impl Tracer {
         let tracee = self.tracees.get(&tid)?;
         let thread = Arc::clone(&tracee.thread);
         let is_ours = tracee.space.lock().is_in_mailbox(regs.gs_base);
+        if !is_ours && regs.gs_base != 0 {
+            self.keeps_gs(tid);
+        }
         is_ours.then(|| self.lane_for(&thread).unwrap_or(0))
+    }
+
+    /// A thread uses gs for its own ends: it never gets a slot, even where it sets it to zero.
+    fn keeps_gs(&self, tid: i32) {
+        if let Some(fast) = &self.platform.fast {
+            fast.client(tid).settle();
+        }
     }
 }
 
