@@ -55,7 +55,7 @@ fn build() -> PathBuf {
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/costs/loop.c");
             let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cost_loop");
             let status = Command::new("gcc")
-                .args(["-O1", "-Wall", "-Werror", "-o"])
+                .args(["-O1", "-Wall", "-Werror", "-pthread", "-o"])
                 .args([&target, &source])
                 .status()
                 .unwrap();
@@ -185,15 +185,24 @@ fn a_granted_descriptor_and_its_close_are_a_notification_each() {
 
 #[test]
 fn calls_from_patched_sites_go_by_the_mailbox() {
+    go_by_the_mailbox("libc_stat");
+}
+
+#[test]
+fn so_do_those_of_a_process_with_several_threads() {
+    go_by_the_mailbox("threaded_stat");
+}
+
+fn go_by_the_mailbox(name: &str) {
     const CALLS: u64 = 30_000;
     if program("gcc").is_none() {
-        return skip("libc_stat", "gcc");
+        return skip(name, "gcc");
     }
     if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 {
-        return harness::skip_for_kernel("libc_stat", "second CPU");
+        return harness::skip_for_kernel(name, "second CPU");
     }
     let scratch = Scratch::new(User::Own);
-    let counts = |flags: &[&str]| stats(flags, "libc_stat", CALLS, &scratch);
+    let counts = |flags: &[&str]| stats(flags, name, CALLS, &scratch);
     let (fast, hybrid) = (counts(&["--platform=fast"]), counts(&["--platform=hybrid"]));
     // Which way a call goes is a matter of time; that it goes exactly one is not.
     for outcome in ["emulated", "failed", "denied", "forwarded", "unknown"] {
@@ -202,6 +211,7 @@ fn calls_from_patched_sites_go_by_the_mailbox() {
     }
     assert!(number(&fast, "/mailed") > 0, "{fast}");
     assert!(number(&fast, "/patched") > 0, "{fast}");
+    assert_eq!(number(&fast, "/declined"), 0, "{fast}");
     assert_eq!(
         (number(&hybrid, "/mailed"), number(&hybrid, "/patched")),
         (0, 0)

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,19 @@ static int fd;
 
 static long stat_(void) { return syscall(SYS_newfstatat, AT_FDCWD, "/", &st, 0); }
 static long libc_stat(void) { return stat("/", &st); }
+/* The same beside a thread that waits, and did so before the first. */
+static void *waits(void *arg)
+{
+    pause();
+    return arg;
+}
+static long threaded_stat(void)
+{
+    static pthread_t other;
+    if (other == 0 && pthread_create(&other, NULL, waits, NULL) != 0)
+        return 1;
+    return libc_stat();
+}
 static long missing(void) { return syscall(SYS_access, "/no/such/file", R_OK) + 1; }
 static long refused(void) { return syscall(SYS_mount, "x", "/", "tmpfs", 0L, 0L) + 1; }
 static long unknown(void) { return syscall(0x40000000 + SYS_getpid) + 1; }
@@ -35,6 +49,7 @@ static const struct {
 } calls[] = {
     {"stat", stat_},       {"missing", missing}, {"refused", refused},     {"unknown", unknown},
     {"read", read_},       {"getppid", getppid_}, {"dup_close", dup_close}, {"libc_stat", libc_stat},
+    {"threaded_stat", threaded_stat},
 };
 
 int main(int argc, char **argv)

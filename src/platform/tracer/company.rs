@@ -87,7 +87,7 @@ impl Tracer {
             return Ok(REFUSED);
         }
         for (addr, patch) in near.patches() {
-            let addr = addr - text.range.0 + copy;
+            let addr = copy.wrapping_add(addr.wrapping_sub(text.range.0));
             let mut word = [0; 8];
             if memory::read(tid, addr, &mut word) != Ok(word.len()) {
                 continue;
@@ -153,7 +153,7 @@ impl Tracer {
             let of_copy = procfs::mapping_at(host_proc, tid, copy)?;
             let of_text = procfs::mapping_at(host_proc, tid, text.range.0)?;
             let wanted = Mapping {
-                range: (copy, copy + (text.range.1 - text.range.0)),
+                range: (copy, copy.wrapping_add(text.range.1 - text.range.0)),
                 ..text.clone()
             };
             Ok::<_, Errno>(
