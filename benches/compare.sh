@@ -3,9 +3,10 @@
 # loops (benches/loops.c), whole programs, start-up, the supervisor's size. benches/figures.py prints the tables and draws the
 # plots. Nothing is pinned; it wants two idle CPUs, and says how idle they were.
 #
-#   benches/compare.sh [--quick] [--raw FILE] [--docs]
+#   benches/compare.sh [--quick] [--patient] [--raw FILE] [--docs]
 #
 #   --quick   three short rounds instead of seven: enough to see that all of it runs, and for ratios to be roughly right
+#   --patient before each loop or program, wait up to two minutes until the CPUs are idle: for a machine that others use too
 #   --raw     the single measurements go to FILE, for figures.py
 #   --docs    the tables and plots in docs/ are replaced by this run's
 #
@@ -21,13 +22,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C
 
-rounds=7 milliseconds=60 requests=50000 raw='' docs=''
+rounds=7 milliseconds=60 requests=50000 patient='' raw='' docs=''
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) rounds=3 milliseconds=15 requests=10000 ;;
+        --patient) patient=1 ;;
         --raw) raw=$(realpath "$2"); shift ;;
         --docs) docs=$PWD/docs ;;
-        *) echo "usage: benches/compare.sh [--quick] [--raw FILE] [--docs]" >&2; exit 2 ;;
+        *) echo "usage: benches/compare.sh [--quick] [--patient] [--raw FILE] [--docs]" >&2; exit 2 ;;
     esac
     shift
 done
@@ -35,6 +37,7 @@ say() { echo "compare.sh: $*" >&2; }
 
 cage_trace=$(realpath "${CAGE_TRACE:-target/release/cage-trace}")
 [ -x "$cage_trace" ] || { say "$cage_trace is not there: cargo build --release"; exit 1; }
+[ -z "$(find src -newer "$cage_trace" -print -quit)" ] || say "$cage_trace is older than src/, so it may be another commit's"
 read -ra flags <<<"${CAGE_TRACE_FLAGS:-}"
 figures=$PWD/benches/figures.py
 python=python3
@@ -49,8 +52,11 @@ chmod 755 "$work"
 gcc -O1 -Wall -o "$work/loops" benches/loops.c
 gcc -O1 -Wall -o "$logs/stopwatch" benches/stopwatch.c
 echo 'int main(void) { return 0; }' | gcc -O1 -static -o "$work/true" -x c -
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-git diff --quiet HEAD -- src Cargo.toml Cargo.lock 2>/dev/null || commit+=' with changes'
+commit=unknown
+if head=$(git rev-parse --short HEAD 2>/dev/null); then
+    commit=$head
+    git diff --quiet HEAD -- src Cargo.toml Cargo.lock || commit+=' with changes'
+fi
 results=$logs/results
 cd "$work"
 
@@ -160,17 +166,32 @@ version() {
     esac 2>/dev/null || true
 }
 
-# How much of the CPUs nobody wants, in percent, over two seconds before the run.
-idle() { awk 'NR == FNR { if (/^cpu /) for (i = 2; i <= 9; i++) before[i] = $i; next }
-    /^cpu / { for (i = 2; i <= 9; i++) all += $i - before[i]; printf "%.0f", 100 * ($5 - before[5]) / all }' <(cat /proc/stat; sleep 2) /proc/stat; }
+# How much of the CPUs nobody wants, in percent, over so many seconds.
+idle() {
+    awk 'NR == FNR { if (/^cpu /) for (i = 2; i <= 9; i++) before[i] = $i; next }
+        /^cpu / { for (i = 2; i <= 9; i++) all += $i - before[i]; printf "%.0f", 100 * ($5 - before[5]) / all }' \
+        <(cat /proc/stat; sleep "$1") /proc/stat
+}
+
+# With --patient, waits until the CPUs are idle. What begins on busy ones all the same is counted.
+groups=0 busy=0
+calm() {
+    [ "$patient" ] || return 0
+    local tries=0
+    groups=$((groups + 1))
+    while [ "$(idle 1)" -lt 85 ]; do
+        tries=$((tries + 1))
+        if [ "$tries" -ge 120 ]; then busy=$((busy + 1)); return 0; fi
+    done
+}
 
 {
     echo "# date $(date -u '+%Y-%m-%d')"
     echo "# commit $commit"
-    echo "# kernel $(uname -sr)"
+    echo "# kernel $(uname -s) $(uname -r | sed 's/-.*//')"
     echo "# cpu $(awk -F': *' '/^model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) CPUs"
     echo "# rounds $rounds, of $milliseconds ms for a loop"
-    echo "# idle-before $(idle) %"
+    echo "# idle-before $(idle 2) %"
 } >"$results"
 tools=()
 for tool in ${TOOLS:-native cage-trace:fast cage-trace:hybrid cage-trace:fast+all cage-trace:fast+audit strace proot bwrap runsc}; do
@@ -184,24 +205,29 @@ done
 work_on=" ${WORK:-loops programs} "
 for ((round = 0; round < rounds; round++)); do
     if [[ $work_on == *' loops '* ]]; then
+        calm
         for tool in "${tools[@]}"; do told call "$tool" "$work/loops" "$milliseconds"; done
     fi
     [[ $work_on == *' programs '* ]] || continue
     for program in "${programs[@]}"; do
         IFS='|' read -r name needs shell <<<"$program"
         if ! command -v "$needs" >/dev/null; then [ "$round" != 0 ] || say "no $needs here, $name left out"; continue; fi
+        calm
         for tool in "${tools[@]}"; do timed "$name" "$tool" /bin/sh -c "$shell"; done
     done
     if command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null; then
+        calm
         for tool in "${tools[@]}"; do told request "$tool" /bin/sh redis.sh; done
     elif [ "$round" = 0 ]; then
         say "no redis-server or redis-benchmark here, left out"
     fi
+    calm
     for _ in 1 2 3; do
         for tool in "${tools[@]}"; do timed start-up "$tool" /bin/true; done
     done
 done
-echo "# idle-after $(idle) %" >>"$results"
+[ -z "$patient" ] || echo "# waited for idle CPUs before each of $groups groups, in vain before $busy" >>"$results"
+echo "# idle-after $(idle 2) %" >>"$results"
 
 # The supervisor's largest size, while it serves a busy run.
 for tool in "${tools[@]}"; do

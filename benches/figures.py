@@ -130,10 +130,18 @@ def report(run):
     """The part of PERFORMANCE.md that is this run's."""
     about = run.about
     versions = [text for tool, text in run.versions.items() if text and not tool.startswith("cage-trace")]
+    waited = f"; waited {about['waited']}" if "waited" in about else ""
     parts = [
-        f"{run.line()}; rounds: {about['rounds']}; CPUs idle before {about['idle-before']}, after {about['idle-after']}; "
-        f"{', '.join(versions)}."
+        f"{run.line()}; rounds: {about['rounds']}; CPUs idle before {about['idle-before']}, after {about['idle-after']}{waited}; "
+        f"{', '.join(versions) or 'no other tools'}."
     ]
+    faults = []
+    if int(about["rounds"].split(",")[0]) < 7:
+        faults.append("Few rounds")
+    if int(about["idle-before"].split()[0]) < 80 and "waited" not in about:
+        faults.append("Busy CPUs" if not faults else "busy CPUs")
+    if faults:
+        parts.append(f"**{' and '.join(faults)}: this run shows that all of it runs; the figures are not to be quoted.**")
     for kind, heading in (("call", "### Calls"), ("program", "### Programs")):
         if run.names[kind]:
             parts += [heading, "Least time natively, and each tool's least time as a multiple of it.", ratios(run, kind)]
