@@ -1,156 +1,248 @@
 #!/bin/bash
-# The same work natively and under cage-trace, strace, proot and bwrap, in turns, in one run: system call loops
-# (benches/loops.c), whole programs, start-up, the supervisor's size. Prints medians and their ratios. Nothing is pinned;
-# it wants two idle CPUs, and says how idle they were.
+# The same work natively and under cage-trace, strace, proot, bwrap and gVisor's runsc, in turns (A B A B), in one run: system call
+# loops (benches/loops.c), whole programs, start-up, the supervisor's size. benches/figures.py prints the tables and draws the
+# plots. Nothing is pinned; it wants two idle CPUs, and says how idle they were.
 #
-#   benches/compare.sh [--quick] [--raw FILE]     CAGE_TRACE=path of the binary (target/release/cage-trace)
-#                                                 CAGE_TRACE_FLAGS=its options   TOOLS="native cage-trace strace …"
+#   benches/compare.sh [--quick] [--patient] [--raw FILE] [--docs]
+#
+#   --quick   three short rounds instead of seven: enough to see that all of it runs, and for ratios to be roughly right
+#   --patient before each loop or program, wait up to two minutes until the CPUs are idle: for a machine that others use too
+#   --raw     the single measurements go to FILE, for figures.py
+#   --docs    the tables and plots in docs/ are replaced by this run's
+#
+#   TOOLS="native cage-trace:fast strace …"   which tools, in which order. A cage-trace is followed by a platform and what else it
+#                                             is to do: cage-trace (its defaults), cage-trace:fast, cage-trace:hybrid+all (--mediate=all),
+#                                             cage-trace:fast+audit (-o FILE)
+#   WORK="loops programs"                     or one of them alone
+#   CAGE_TRACE=FILE                           its binary (target/release/cage-trace); CAGE_TRACE_FLAGS: more of its options
+#
+# Debian's packages for all of it: bubblewrap gcc git proot python3 redis-server redis-tools runsc sqlite3 strace. What is not there is
+# left out, and said.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C
 
-rounds=7 milliseconds=60 raw=
+rounds=7 milliseconds=60 requests=50000 patient='' raw='' docs=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --quick) rounds=3 milliseconds=10 ;;
-        --raw) raw=$2; shift ;;
-        *) echo "usage: benches/compare.sh [--quick] [--raw FILE]" >&2; exit 2 ;;
+        --quick) rounds=3 milliseconds=15 requests=10000 ;;
+        --patient) patient=1 ;;
+        --raw) raw=$(realpath "$2"); shift ;;
+        --docs) docs=$PWD/docs ;;
+        *) echo "usage: benches/compare.sh [--quick] [--patient] [--raw FILE] [--docs]" >&2; exit 2 ;;
     esac
     shift
 done
+say() { echo "compare.sh: $*" >&2; }
 
 cage_trace=$(realpath "${CAGE_TRACE:-target/release/cage-trace}")
-[ -x "$cage_trace" ] || { echo "compare.sh: $cage_trace is not there: cargo build --release" >&2; exit 1; }
+[ -x "$cage_trace" ] || { say "$cage_trace is not there: cargo build --release"; exit 1; }
+[ -z "$(find src -newer "$cage_trace" -print -quit)" ] || say "$cage_trace is older than src/, so it may be another commit's"
 read -ra flags <<<"${CAGE_TRACE_FLAGS:-}"
+figures=$PWD/benches/figures.py
+python=python3
+# A version manager's python3 is a shell script, which would be measured instead.
+[ -x /usr/bin/python3 ] && python=/usr/bin/python3
 
+# The work directory is the one that the cages may write to; logs and results are out of their reach.
 work=$(mktemp -d /tmp/cage-trace-bench.XXXXXX)
-trap 'rm -rf "$work"' EXIT
+logs=$(mktemp -d /tmp/cage-trace-bench-logs.XXXXXX)
+trap 'rm -rf "$work" "$logs"' EXIT
 chmod 755 "$work"
-gcc -O1 -Wall -static -o "$work/loops" benches/loops.c
-results=$work/results
+gcc -O1 -Wall -o "$work/loops" benches/loops.c
+gcc -O1 -Wall -o "$logs/stopwatch" benches/stopwatch.c
+echo 'int main(void) { return 0; }' | gcc -O1 -static -o "$work/true" -x c -
+commit=unknown
+if head=$(git rev-parse --short HEAD 2>/dev/null); then
+    commit=$head
+    git diff --quiet HEAD -- src Cargo.toml Cargo.lock || commit+=' with changes'
+fi
+results=$logs/results
 cd "$work"
 
-# What the whole programs work on.
+# What the whole programs work on, and what they are: name, what it needs, command of a shell. (Root's find and tar may see what
+# they may not in a cage; both then end with a status of their own.)
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 {
     echo '#include <stdio.h>'; echo '#include <stdlib.h>'; echo '#include <string.h>'; echo '#include <sys/socket.h>'
     for i in $(seq 150); do echo "int f$i(int x) { char b[64]; snprintf(b, sizeof b, \"%d\", x * $i); return atoi(b) + (int)strlen(b); }"; done
 } >unit.c
-export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 if command -v git >/dev/null; then
-    mkdir repository
-    for i in $(seq 20); do mkdir -p "repository/d$i"; for j in $(seq 40); do echo "$i $j" >"repository/d$i/f$j"; done; done
-    git -C repository init -q -b main
-    git -C repository add -A
-    git -C repository -c user.name=x -c user.email=x@example.org commit -q -m x
+    for i in $(seq 100); do
+        mkdir -p "tree/d$i"
+        for j in $(seq 100); do echo "$i $j" >"tree/d$i/f$j"; done
+    done
+    git -C tree init -q -b main
+    git -C tree add -A
+    git -C tree -c user.name=x -c user.email=x@example.org commit -q -m x
+    git -C tree status --short
 fi
-python=python3
-[ -x /usr/bin/python3 ] && python=/usr/bin/python3
-
+# 100,000 statements, a thousand in a transaction; the disk is not waited for, which would take as long under every tool.
+awk 'BEGIN {
+    print "PRAGMA synchronous=off; DROP TABLE IF EXISTS t; CREATE TABLE t(a INTEGER PRIMARY KEY, b INTEGER, c TEXT);"
+    for (i = 0; i < 100; i++) {
+        print "BEGIN;"
+        for (j = 0; j < 1000; j++) printf "INSERT INTO t(b, c) VALUES(%d, \047%s row\047);\n", (i * 7919 + j * 104729) % 1000003, i * j
+        print "COMMIT;"
+    }
+}' >inserts.sql
 programs=(
-    "python3-imports|$python -B -c 'import json, asyncio, http.client'"
-    "find-usr-share|find /usr/share -name '*.x' | wc -l"
-    "tar-to-cat|tar -cf - /usr/include/linux 2>/dev/null | cat >/dev/null"
-    "gcc-O1|gcc -O1 -c -o unit.o unit.c"
-    "sh-200-trues|i=0; while [ \$i -lt 200 ]; do /bin/true; i=\$((i + 1)); done"
-    "git-status|git -C repository -c core.untrackedCache=false -c core.preloadIndex=false status --short"
+    "python3-imports|$python|$python -B -c 'import json, asyncio, http.server'"
+    "find-usr-share|find|find /usr/share >/dev/null 2>&1 || [ \$? = 1 ]"
+    "tar-to-cat|tar|tar -cf - /usr/share/doc 2>/dev/null | cat >/dev/null"
+    "gcc-O1|gcc|gcc -O1 -c -o unit.o unit.c"
+    "sh-200-trues|sh|i=0; while [ \$i -lt 200 ]; do /bin/true; i=\$((i + 1)); done"
+    "sqlite3-inserts|sqlite3|sqlite3 inserts.db <inserts.sql"
+    "git-status|git|git -C tree status --short"
 )
+# Measures itself, as the loops do: nanoseconds for a request, of fifty clients at once. Server and clients are both under the tool.
+cat >redis.sh <<END
+redis-server --port 0 --unixsocket redis.sock --save '' --appendonly no >/dev/null &
+until redis-cli -s redis.sock ping >/dev/null 2>&1; do sleep 0.05; done
+redis-benchmark -s redis.sock -t set,get -n $requests -q --csv | awk -F'"' '\$4 + 0 > 0 { printf "redis-%s %.0f\n", tolower(\$2), 1e9 / \$4 }'
+redis-cli -s redis.sock shutdown nosave
+wait
+END
 
-# Runs a command under a tool, in the work directory.
-under() {
-    local tool=$1
-    shift
-    case $tool in
-        native) "$@" ;;
-        cage-trace) "$cage_trace" -q "${flags[@]}" --keep-env --bind "$work" -- "$@" ;;
-        strace) strace -f -qq -o /dev/null -- "$@" ;;
-        proot) proot -w "$work" "$@" ;;
-        bwrap) bwrap --unshare-all --die-with-parent --bind / / --dev /dev --proc /proc --chdir "$work" -- "$@" ;;
+# The command line that runs what follows it under a tool.
+runner() {
+    case $1 in
+        native) prefix=() ;;
+        cage-trace*)
+            prefix=("$cage_trace" -q "${flags[@]}" --keep-env --bind "$work")
+            local variant=${1#cage-trace} word
+            for word in ${variant//[:+]/ }; do
+                case $word in
+                    all) prefix+=(--mediate=all) ;;
+                    audit) prefix+=(-o "$logs/audit.jsonl") ;;
+                    *) prefix+=(--platform="$word") ;;
+                esac
+            done
+            prefix+=(--) ;;
+        strace) prefix=(strace -f -qq -o "$logs/strace.out" --) ;;
+        proot) prefix=(proot -w "$work") ;;
+        bwrap) prefix=(bwrap --unshare-all --die-with-parent --bind / / --dev /dev --proc /proc --chdir "$work" --) ;;
+        runsc) prefix=(runsc --rootless --network=none --platform=ptrace do -force-overlay=false --) ;;
+        *) say "no such tool: $1"; exit 2 ;;
     esac
 }
 
-tools=()
-for tool in ${TOOLS:-native cage-trace strace proot bwrap}; do
-    case $tool in native | cage-trace) ;; *) command -v "$tool" >/dev/null || { echo "compare.sh: no $tool here, left out" >&2; continue; } ;; esac
-    if ! under "$tool" /bin/true </dev/null >/dev/null 2>"$work/error"; then
-        echo "compare.sh: $tool cannot run /bin/true, left out: $(head -n 1 "$work/error")" >&2
-        continue
-    fi
-    tools+=("$tool")
-done
-
-# Seconds of one command, in microseconds, as a result line.
-timed() {
-    local name=$1 tool=$2 began=${EPOCHREALTIME/./} status=0
-    shift 2
-    under "$tool" "$@" </dev/null >/dev/null 2>"$work/error" || status=$?
-    local took=$((${EPOCHREALTIME/./} - began))
-    if [ "$status" != 0 ]; then
-        echo "compare.sh: $name under $tool ends with $status: $(head -n 1 "$work/error")" >&2
-    else
-        echo "$name $tool $((took * 1000))" >>"$results"
-    fi
+# Runs a command under a tool, for ten minutes at most, with what it prints in $logs/out and its time in $logs/time.
+under() {
+    local tool=$1 status=0
+    shift
+    runner "$tool"
+    rm -f "$logs/audit.jsonl" "$logs/strace.out" "$logs/time" redis.sock
+    "$logs/stopwatch" 600 "$logs/time" "${prefix[@]}" "$@" </dev/null >"$logs/out" 2>"$logs/error" || status=$?
+    [ "$status" = 0 ] || say "$tool: ends with $status: ${*: -1}: $(head -n 1 "$logs/error")"
+    return "$status"
 }
 
-printf 'kernel %s, %s CPUs, load %s, %s rounds of %s ms loops\n' "$(uname -r)" "$(nproc)" "$(cut -d' ' -f1-3 /proc/loadavg)" "$rounds" "$milliseconds"
+# One command, timed from outside.
+timed() {
+    local name=$1 tool=$2
+    shift 2
+    if under "$tool" "$@"; then echo "program $name $tool $(cat "$logs/time")" >>"$results"; fi
+}
+
+# One command that prints names and nanoseconds itself.
+told() {
+    local kind=$1 tool=$2
+    shift 2
+    under "$tool" "$@" || true
+    awk -v kind="$kind" -v tool="$tool" '
+        NF == 2 && $2 + 0 > 0 { print kind, $1, tool, $2; some = 1 }
+        END { exit !some }' "$logs/out" >>"$results" || say "$tool: nothing was measured: ${*: -1}"
+}
+
+version() {
+    case $1 in
+        native) ;;
+        cage-trace*) "$cage_trace" --version ;;
+        strace) strace --version | awk 'NR == 1 { print "strace " $NF }' ;;
+        proot) proot --version | awk '/[0-9]+\.[0-9]+/ && !seen++ { sub(/^[^0-9]*/, ""); print "proot " $1 }' ;;
+        bwrap) bwrap --version ;;
+        runsc) runsc --version | awk 'NR == 1 { print "runsc " $NF }' ;;
+    esac 2>/dev/null || true
+}
+
+# How much of the CPUs nobody wants, in percent, over so many seconds.
+idle() {
+    awk 'NR == FNR { if (/^cpu /) for (i = 2; i <= 9; i++) before[i] = $i; next }
+        /^cpu / { for (i = 2; i <= 9; i++) all += $i - before[i]; printf "%.0f", 100 * ($5 - before[5]) / all }' \
+        <(cat /proc/stat; sleep "$1") /proc/stat
+}
+
+# With --patient, waits until the CPUs are idle. What begins on busy ones all the same is counted.
+groups=0 busy=0
+calm() {
+    [ "$patient" ] || return 0
+    local tries=0
+    groups=$((groups + 1))
+    while [ "$(idle 1)" -lt 85 ]; do
+        tries=$((tries + 1))
+        if [ "$tries" -ge 120 ]; then busy=$((busy + 1)); return 0; fi
+    done
+}
+
+{
+    echo "# date $(date -u '+%Y-%m-%d')"
+    echo "# commit $commit"
+    echo "# kernel $(uname -s) $(uname -r | sed 's/-.*//')"
+    echo "# cpu $(awk -F': *' '/^model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) CPUs"
+    echo "# rounds $rounds, of $milliseconds ms for a loop"
+    echo "# idle-before $(idle 2) %"
+} >"$results"
+tools=()
+for tool in ${TOOLS:-native cage-trace:fast cage-trace:hybrid cage-trace:fast+all cage-trace:fast+audit strace proot bwrap runsc}; do
+    runner "$tool"
+    if [ "$tool" != native ] && ! command -v "${prefix[0]}" >/dev/null; then say "no $tool here, left out"; continue; fi
+    if ! under "$tool" /bin/true; then say "$tool left out"; continue; fi
+    tools+=("$tool")
+    echo "# tool $tool $(version "$tool")" >>"$results"
+done
+
+work_on=" ${WORK:-loops programs} "
 for ((round = 0; round < rounds; round++)); do
-    for tool in "${tools[@]}"; do
-        status=0
-        under "$tool" "$work/loops" "$milliseconds" </dev/null >"$work/out" 2>"$work/error" || status=$?
-        [ "$status" = 0 ] || echo "compare.sh: loops under $tool end with $status: $(head -n 1 "$work/error")" >&2
-        awk -v tool="$tool" 'NF == 2 { print $1, tool, $2 }' "$work/out" >>"$results"
-    done
+    if [[ $work_on == *' loops '* ]]; then
+        calm
+        for tool in "${tools[@]}"; do told call "$tool" "$work/loops" "$milliseconds"; done
+    fi
+    [[ $work_on == *' programs '* ]] || continue
     for program in "${programs[@]}"; do
-        case $program in git-*) [ -d repository ] || continue ;; esac
-        for tool in "${tools[@]}"; do timed "${program%%|*}" "$tool" /bin/sh -c "${program#*|}"; done
+        IFS='|' read -r name needs shell <<<"$program"
+        if ! command -v "$needs" >/dev/null; then [ "$round" != 0 ] || say "no $needs here, $name left out"; continue; fi
+        calm
+        for tool in "${tools[@]}"; do timed "$name" "$tool" /bin/sh -c "$shell"; done
     done
+    if command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null; then
+        calm
+        for tool in "${tools[@]}"; do told request "$tool" /bin/sh redis.sh; done
+    elif [ "$round" = 0 ]; then
+        say "no redis-server or redis-benchmark here, left out"
+    fi
+    calm
     for _ in 1 2 3; do
         for tool in "${tools[@]}"; do timed start-up "$tool" /bin/true; done
     done
 done
-printf 'load afterwards %s\n\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
-[ -z "$raw" ] || cp "$results" "$OLDPWD/$raw"
-
-# Medians and least values in microseconds, then the ratios of the medians.
-awk -v tools="${tools[*]}" '
-    function sort(values, n,   i, j, x) {
-        for (i = 2; i <= n; i++) { x = values[i]; for (j = i - 1; j >= 1 && values[j] > x; j--) values[j + 1] = values[j]; values[j + 1] = x }
-    }
-    { key = $1 SUBSEP $2; if (!($1 in seen)) { seen[$1] = 1; rows[++count] = $1 } all[key, ++n[key]] = $3 }
-    END {
-        width = split(tools, names, " ")
-        printf "%-24s", "median µs (least)"; for (t = 1; t <= width; t++) printf "%22s", names[t]; print ""
-        for (r = 1; r <= count; r++) {
-            printf "%-24s", rows[r]
-            for (t = 1; t <= width; t++) {
-                key = rows[r] SUBSEP names[t]
-                if (!n[key]) { printf "%22s", "-"; continue }
-                for (i = 1; i <= n[key]; i++) values[i] = all[key, i]
-                sort(values, n[key]); m = n[key] % 2 ? values[(n[key] + 1) / 2] : (values[n[key] / 2] + values[n[key] / 2 + 1]) / 2
-                median[rows[r], names[t]] = m
-                printf "%22s", sprintf(m < 1e6 ? "%.2f (%.2f)" : "%.0f (%.0f)", m / 1000, values[1] / 1000)
-            }
-            print ""
-        }
-        printf "\n%-24s%12s%12s%12s%12s%12s%12s\n", "ratio of medians", "cage/native", "cage/strace", "cage/proot", "cage/bwrap", "strace/nat.", "bwrap/nat."
-        for (r = 1; r <= count; r++) {
-            printf "%-24s", rows[r]
-            split("cage-trace native cage-trace strace cage-trace proot cage-trace bwrap strace native bwrap native", of, " ")
-            for (i = 1; i <= 12; i += 2) {
-                a = median[rows[r], of[i]]; b = median[rows[r], of[i + 1]]
-                if (a && b) printf "%12.2f", a / b; else printf "%12s", "-"
-            }
-            print ""
-        }
-    }' "$results"
+[ -z "$patient" ] || echo "# waited for idle CPUs before each of $groups groups, in vain before $busy" >>"$results"
+echo "# idle-after $(idle 2) %" >>"$results"
 
 # The supervisor's largest size, while it serves a busy run.
-"$cage_trace" -q "${flags[@]}" --bind "$work" -- /bin/sh -c 'i=0; while [ $i -lt 60 ]; do cat /etc/passwd | sort >/dev/null; i=$((i + 1)); done; sleep 1' </dev/null >/dev/null 2>&1 &
-supervisor=$!
-size=0
-while [ -d "/proc/$supervisor" ]; do
-    seen=$(awk '/^VmHWM/ { print $2 }' "/proc/$supervisor/status" 2>/dev/null || true)
-    [ -z "$seen" ] || size=$seen
-    sleep 0.05
+for tool in "${tools[@]}"; do
+    case $tool in cage-trace*) runner "$tool" ;; *) continue ;; esac
+    "${prefix[@]}" /bin/sh -c 'i=0; while [ $i -lt 60 ]; do cat /etc/passwd | sort >/dev/null; i=$((i + 1)); done; sleep 1' </dev/null >/dev/null 2>&1 &
+    supervisor=$!
+    size=0
+    while [ -d "/proc/$supervisor" ]; do
+        seen=$(awk '/^VmHWM/ { print $2 }' "/proc/$supervisor/status" 2>/dev/null || true)
+        [ -z "$seen" ] || size=$seen
+        sleep 0.05
+    done
+    wait "$supervisor" || say "the run whose supervisor was measured ends with $?"
+    echo "size supervisor $tool $size" >>"$results"
 done
-wait "$supervisor" || echo "compare.sh: the run whose supervisor was measured ends with $?" >&2
-printf '\nsupervisor: %s KiB resident at most\n' "$size"
+
+[ -z "$raw" ] || cp "$results" "$raw"
+"$python" -B "$figures" "$results" ${docs:+--docs "$docs"}

@@ -1,5 +1,5 @@
 //! What a system call costs the program that makes it: natively, and caged when it passes, is emulated, is forwarded,
-//! and is forwarded with its result looked at (and logged), on both platforms. The loops are those of loops.c, which
+//! and is forwarded with its result looked at (and logged), on each platform. The loops are those of loops.c, which
 //! measure themselves; `compare.sh` holds the same loops against other tools.
 //!
 //!   cargo bench --bench syscalls
@@ -28,7 +28,7 @@ impl Work {
         let loops = dir.join("loops");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/loops.c");
         let status = Command::new("gcc")
-            .args(["-O1", "-static", "-o"])
+            .args(["-O1", "-o"])
             .args([&loops, &source])
             .status()
             .unwrap();
@@ -90,19 +90,19 @@ fn syscalls(criterion: &mut Criterion) {
         });
     };
     bench("native/stat", None, "stat");
-    bench("native/read", None, "read-1");
-    for platform in ["hybrid", "ptrace"] {
+    bench("native/read", None, "read-4K");
+    for platform in ["hybrid", "fast", "ptrace"] {
         let flag = format!("--platform={platform}");
         let flag = flag.as_str();
-        bench(&format!("{platform}/passed"), Some(&[flag]), "read-1");
+        bench(&format!("{platform}/passed"), Some(&[flag]), "read-4K");
         bench(&format!("{platform}/emulated"), Some(&[flag]), "stat");
         let all: &[&str] = &[flag, "--mediate=all"];
-        bench(&format!("{platform}/forwarded"), Some(all), "read-1");
+        bench(&format!("{platform}/forwarded"), Some(all), "read-4K");
         let logged: &[&str] = &[flag, "-o", log];
         bench(
             &format!("{platform}/forwarded_and_logged"),
             Some(logged),
-            "read-1",
+            "read-4K",
         );
     }
     group.finish();
