@@ -110,8 +110,8 @@ global_asm!(
     "    jmp cage_shim_refused",
     "772: mov dword ptr gs:[\\length], ecx",
     ".endm",
-    ".hidden cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_post, cage_shim_owed, cage_shim_paid, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
-    ".globl cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_post, cage_shim_owed, cage_shim_paid, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
+    ".hidden cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_own, cage_shim_own_call, cage_shim_own_end, cage_shim_post, cage_shim_owed, cage_shim_paid, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
+    ".globl cage_shim_start, cage_shim_entry, cage_shim_saved, cage_shim_own, cage_shim_own_call, cage_shim_own_end, cage_shim_post, cage_shim_owed, cage_shim_paid, cage_shim_tail, cage_shim_refused, cage_shim_leave, cage_shim_flagged, cage_shim_number, cage_shim_back, cage_shim_end",
     "cage_shim_start:",
     // Where the mailbox of this address space begins: filled in by the supervisor.
     "778: .quad 0",
@@ -126,7 +126,30 @@ global_asm!(
     "    mov dword ptr gs:[{call}], eax",
     // From here on gs knows all.
     "cage_shim_saved:",
-    "    cmp dword ptr gs:[{awake}], 0",
+    "    mov r11d, eax",
+    "    shr r11d, 29",
+    "    cmp r11d, {stat}",
+    "    jne 770f",
+    // newfstatat of a descriptor itself, as libc makes fstat: that passes the filter.
+    "    cmp r10d, {empty_path}",
+    "    jne 770f",
+    "    test edi, edi",
+    "    js 770f",
+    "    cmp rsi, 65536",
+    "    jb 770f",
+    "    cmp byte ptr [rsi], 0",
+    "    jne 770f",
+    "    mov qword ptr gs:[{args} + 8], rsi",
+    "cage_shim_own:",
+    "    mov rsi, rdx",
+    "    mov eax, {fstat}",
+    "cage_shim_own_call:",
+    "    syscall",
+    "    mov rsi, qword ptr gs:[{args} + 8]",
+    "    mov qword ptr gs:[{result}], rax",
+    "    jmp cage_shim_tail",
+    "cage_shim_own_end:",
+    "770: cmp dword ptr gs:[{awake}], 0",
     "    je cage_shim_refused",
     "    shr eax, 29",
     "    jz 775f",
@@ -136,6 +159,8 @@ global_asm!(
     "    je 773f",
     "    cmp eax, 4",
     "    je 773f",
+    "    cmp eax, {stat}",
+    "    je 773f",
     "    cage_shim_copy rdi, {first}, {first_len}",
     "    jmp 774f",
     "773: cage_shim_copy rsi, {first}, {first_len}",
@@ -144,6 +169,8 @@ global_asm!(
     "    cmp eax, 3",
     "    jb 775f",
     "    je 776f",
+    "    cmp eax, {stat}",
+    "    je 775f",
     "    cmp eax, 4",
     "    je 777f",
     "    cage_shim_copy rdx, {second}, {second_len}",
@@ -279,6 +306,9 @@ global_asm!(
     wait = const WAIT,
     lost = const LOST,
     control = const Shape::Control as u32,
+    stat = const Shape::Stat as u32,
+    empty_path = const libc::AT_EMPTY_PATH,
+    fstat = const libc::SYS_fstat,
     not_control = const !(libc::F_DUPFD | libc::F_SETFD),
     dup_cloexec = const libc::F_DUPFD_CLOEXEC,
     owed = const slot::OWED,
@@ -310,6 +340,9 @@ unsafe extern "C" {
     static cage_shim_start: u8;
     static cage_shim_entry: u8;
     static cage_shim_saved: u8;
+    static cage_shim_own: u8;
+    static cage_shim_own_call: u8;
+    static cage_shim_own_end: u8;
     static cage_shim_post: u8;
     static cage_shim_owed: u8;
     static cage_shim_tail: u8;
@@ -339,6 +372,8 @@ pub enum Shape {
     FirstThird = 5,
     /// None, and the second says whether the call goes by the mailbox: fcntl.
     Control = 6,
+    /// The second, unless it is empty and the call is about the descriptor itself: newfstatat.
+    Stat = 7,
 }
 
 impl Shape {
@@ -361,7 +396,7 @@ impl Shape {
     pub fn paths(self) -> &'static [usize] {
         match self {
             Self::Plain | Self::Control => &[],
-            Self::Second => &[1],
+            Self::Second | Self::Stat => &[1],
             Self::First => &[0],
             Self::FirstSecond => &[0, 1],
             Self::SecondFourth => &[1, 3],
@@ -377,6 +412,10 @@ pub enum Place {
     Registers,
     /// The slot holds all, and nothing is posted.
     Saved,
+    /// As with [`Place::Saved`], but the second argument is in the slot alone: a call about a descriptor is being made.
+    Own,
+    /// That call is made: rax is its result, and the second argument is in the slot.
+    Made,
     /// The slot's state says how far the call is.
     Posted,
     /// What the call owed is paid; rax is the result of that where it is the call's.
@@ -436,6 +475,9 @@ pub fn place(at: usize) -> Option<Place> {
     let ends = [
         (at!(cage_shim_entry), None),
         (at!(cage_shim_saved), Some(Place::Registers)),
+        (at!(cage_shim_own), Some(Place::Saved)),
+        (at!(cage_shim_own_call) + 1, Some(Place::Own)),
+        (at!(cage_shim_own_end), Some(Place::Made)),
         (at!(cage_shim_post) + 1, Some(Place::Saved)),
         (at!(cage_shim_owed) + 1, Some(Place::Posted)),
         (at!(cage_shim_tail), Some(Place::Paid)),

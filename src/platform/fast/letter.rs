@@ -67,7 +67,10 @@ fn shape_of(row: &Row) -> Option<Shape> {
     if paths.is_empty() && row.name != "getcwd" {
         return None;
     }
-    Shape::with_paths(&paths)
+    match row.name {
+        "newfstatat" => Some(Shape::Stat),
+        _ => Shape::with_paths(&paths),
+    }
 }
 
 /// Bytes that a call gives, and where they go.

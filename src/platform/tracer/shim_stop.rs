@@ -209,6 +209,12 @@ fn way_out(regs: &Regs, standing: Standing, lane: Option<&Lane>, is_fault: bool)
             let result = paid(lane, &regs);
             return Way::To(native.end, native.after(&regs, result));
         }
+        Standing::Shim(Place::Own) => {
+            return Way::To(native.end, native.before(&own_second(regs, lane)));
+        }
+        Standing::Shim(Place::Made) => {
+            return Way::To(native.end, native.after(&own_second(regs, lane), regs.rax));
+        }
         Standing::Shim(Place::Posted | Place::Tail) => {}
         _ => return before,
     }
@@ -242,6 +248,12 @@ fn way_out(regs: &Regs, standing: Standing, lane: Option<&Lane>, is_fault: bool)
         Ok(()) => Way::To(native.end, native.after(regs, result)),
         Err(_) => before,
     }
+}
+
+/// The registers with the second argument that the thread's own call had.
+fn own_second(regs: &Regs, lane: &Lane) -> Regs {
+    let [_, rsi, ..] = lane.slot.args();
+    Regs { rsi, ..*regs }
 }
 
 /// The registers with the arguments that the thread's own call had.
