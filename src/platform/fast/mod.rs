@@ -129,6 +129,6 @@ impl Fast {
 }
 
 /// How long it looks at a lane that was just heated: the thread is in a call that goes the kernel's way.
-const WAITS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 150 });
+const WAITS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 250 });
 /// How long the server looks at a lane where nothing comes.
-const LOOKS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 50 });
+const LOOKS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 200 });
