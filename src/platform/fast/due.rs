@@ -69,12 +69,14 @@ impl Due {
     }
 }
 
-/// Whether nobody else can change a thread's descriptor table, and, for a call that `opens`, files can be brought to it: the
-/// numbers that the kernel chooses are the table's own then.
+/// Whether nobody else can change a thread's descriptor table, and, for a call that `opens`, files can be brought to it and the
+/// numbers that the kernel chooses are the table's own: not where somebody was killed while he changed it.
 pub(super) fn owns_its_table(thread: &Thread, opens: bool) -> bool {
     let files = thread.files();
     // The thread's own and this one.
-    Arc::strong_count(&files) == 2 && (!opens || files.lock().courier().is_some())
+    let is_own = Arc::strong_count(&files) == 2;
+    let table = files.lock();
+    is_own && (!opens || (table.courier().is_some() && !table.is_shaken()))
 }
 
 /// What a call that gave `value` owes, its file sent already where it opened one. `None` where the call must go the kernel's way;
