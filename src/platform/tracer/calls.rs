@@ -162,12 +162,15 @@ impl Tracer {
                 entering: None,
                 mask: None,
                 freeze: None,
-                change,
+                // As where nobody looks at the result: it may wait long, for a lock, and the table is not held up for that.
+                change: None,
                 slots: Vec::new(),
                 lent: None,
             })),
         );
-        stopped.resume(Resume::ToCallEdge, 0)
+        let resumed = stopped.resume(Resume::ToCallEdge, 0);
+        drop(change);
+        resumed
     }
 
     pub(super) fn set_phase(&mut self, tid: i32, phase: Phase) {
