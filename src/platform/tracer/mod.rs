@@ -296,7 +296,12 @@ impl Tracer {
             }
             Event::GroupStop => {
                 count(&meter.group_stops);
-                match self.tracees.get(&stopped.tid()) {
+                match self.tracees.get_mut(&stopped.tid()) {
+                    // It may hold a table that others of the process wait for, who must stop too before anybody hears of it.
+                    Some(tracee) if matches!(tracee.phase, Phase::Script(_)) => {
+                        tracee.owes_stop = true;
+                        self.go_on(stopped, 0)
+                    }
                     Some(tracee) if !matches!(tracee.phase, Phase::Newborn(_)) => stopped.listen(),
                     _ => self.on_plain(stopped, event),
                 }

@@ -16,7 +16,7 @@ use crate::cage::{Freeze, Owed, Thread};
 use crate::interpose::Handled;
 use crate::posix::{Forward, Role};
 use crate::sys::limits::MoreNumbers;
-use crate::sys::ptrace::{Error, Resume, Stopped};
+use crate::sys::ptrace::{self, Error, Resume, Stopped};
 use crate::sys::signal;
 
 /// How many descriptors a job has about at a time.
@@ -257,7 +257,16 @@ impl Tracer {
                 }
             }
         }
-        self.conclude(stopped, *script, &bench, &thread)
+        let owes_stop = self
+            .tracees
+            .get_mut(&tid)
+            .is_some_and(|tracee| std::mem::take(&mut tracee.owes_stop));
+        self.conclude(stopped, *script, &bench, &thread)?;
+        if owes_stop {
+            // In a process that is stopped it is the stop that was passed over, in any other none.
+            let _ = ptrace::interrupt(tid);
+        }
+        Ok(())
     }
 
     fn conclude(

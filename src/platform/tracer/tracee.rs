@@ -168,6 +168,8 @@ pub(super) struct Tracee {
     pub(super) space: Arc<Mutex<Space>>,
     /// The stop that it stays in until its call in the mailbox is served, and the signal that it stopped for.
     pub(super) awaiting: Option<(Stopped, i32)>,
+    /// It went on with a script though its process was being stopped: it stops when that is done.
+    pub(super) owes_stop: bool,
     /// The file that its exec was judged by.
     pub(super) judged: Option<Judged>,
     /// A signal that was sent again, and what was told of it the first time.
@@ -185,6 +187,7 @@ impl Tracee {
             arenas: Arc::default(),
             space: Arc::default(),
             awaiting: None,
+            owes_stop: false,
             judged: None,
             held: None,
             restartable: false,
