@@ -92,6 +92,9 @@ fn nr(sysno: Sysno) -> u64 {
     sysno.id() as u64
 }
 
+/// Jobs that work with a file receive it first, by the stages before this one.
+const RECEIVED: u8 = 5;
+
 const CONTROL: u64 = 64;
 const VECTOR: u64 = 128;
 const BYTE: u64 = 160;
@@ -414,8 +417,6 @@ impl Job {
         stage: u8,
         result: i64,
     ) -> Result<Step, Errno> {
-        // The file is received first, by the stages of the other job.
-        const RECEIVED: u8 = 5;
         if stage == 0 {
             if bench.arenas.lock().take(false, 1).is_some() {
                 self.stage = u8::MAX;

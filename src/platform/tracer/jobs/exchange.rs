@@ -10,7 +10,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Bench, Job, Place, Step, Work, check, nr, number};
+use super::{Bench, Job, Place, RECEIVED, Step, Work, check, nr, number};
 use crate::abi::{Errno, Sysno};
 use crate::sys::procfs::Mapping;
 
@@ -49,8 +49,6 @@ impl Job {
         stage: u8,
         result: i64,
     ) -> Result<Step, Errno> {
-        // The file is received first, by the stages of another job.
-        const RECEIVED: u8 = 5;
         let Work::Exchange(exchange) = &mut self.work else {
             return Ok(Step::Done(None));
         };

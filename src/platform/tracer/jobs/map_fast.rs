@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::super::super::fast::NEAR;
-use super::{Bench, Job, Place, Step, Work, check, nr, number};
+use super::{Bench, Job, Place, RECEIVED, Step, Work, check, nr, number};
 use crate::abi::{Errno, Sysno};
 use crate::sys::courier::{COURIER, Courier};
 use crate::sys::shim::MAILBOX;
@@ -67,14 +67,13 @@ impl Job {
         matches!(self.work, Work::MapFast { failed: true, .. })
     }
 
-    /// Its next step: the file is received first, by the stages of the other job.
+    /// Its next step.
     pub(super) fn map_fast_step(
         &mut self,
         bench: &Bench<'_>,
         stage: u8,
         result: i64,
     ) -> Result<Step, Errno> {
-        const RECEIVED: u8 = 5;
         const CLOSED: u8 = u8::MAX - 1;
         let received = self.received;
         if stage == RECEIVED - 1 && check(result) != Ok(number(COURIER)) {
