@@ -134,11 +134,17 @@ impl Plan {
             Action::Pass => Way::Pass,
             Action::Data(_) if self.mediate_all => Way::Trace(&[]),
             Action::Data(_) => Way::Pass,
-            Action::Run(_) | Action::Shared(_) | Action::Announce(_) if wants.after => {
+            // What would pass can block: a signal then means more than to a notification that nobody took.
+            Action::Run(_) if (hooked || self.mediate_all) && !row.passes.is_empty() => {
                 Way::Trace(passes)
             }
-            // What would pass can block: a signal then means more than to a notification that nobody took.
-            Action::Run(_) if self.mediate_all && !row.passes.is_empty() => Way::Trace(passes),
+            // Only the kernel knows the result; that of a change to the table is known beforehand.
+            Action::Shared(_) if wants.after && !row.changes_files => Way::Trace(passes),
+            Action::Announce(_) if wants.after => Way::Trace(passes),
+            // The tracer has heard of every end before: nobody still has the program open for writing.
+            Action::Announce(_) if self.mediate_all && row.name.starts_with("exec") => {
+                Way::Trace(passes)
+            }
             Action::Run(_) | Action::Shared(_) | Action::Announce(_) | Action::Fail(_) => {
                 Way::Notify(passes)
             }
@@ -284,6 +290,18 @@ impl Dispatcher {
         // Hostile numbers must not grow the list without bound.
         if remarks.enosys.len() < 64 || remarks.enosys.contains_key(&name) {
             *remarks.enosys.entry(name).or_insert(0) += 1;
+        }
+    }
+
+    /// The call that was dispatched is to be made another way: it is as if it had not come yet.
+    pub fn withdraw(&self, cx: &Ctx<'_>, call: &Call) {
+        if !self.plan.wants(call.nr).before {
+            return;
+        }
+        for interposer in &self.plan.interposers {
+            if interposer.wants(call.row).before {
+                interposer.withdraw(cx, call);
+            }
         }
     }
 

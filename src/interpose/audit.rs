@@ -6,6 +6,7 @@ mod identity;
 mod tests;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -488,6 +489,15 @@ impl Interposer for Audit {
         ControlFlow::Continue(())
     }
 
+    fn withdraw(&self, cx: &Ctx<'_>, call: &Call) {
+        let mut pending = self.pending.lock();
+        if let Entry::Occupied(begun) = pending.entry(cx.thread.tid)
+            && begun.get().call.started == call.started
+        {
+            begun.remove();
+        }
+    }
+
     fn after(&self, cx: &Ctx<'_>, call: &Call, handled: Handled, result: i64) -> i64 {
         const PR_SET_NAME: u32 = 15;
         let pending = self
@@ -552,6 +562,9 @@ impl Interposer for Arc<Audit> {
     }
     fn before(&self, cx: &Ctx<'_>, call: &Call) -> ControlFlow<Outcome> {
         self.as_ref().before(cx, call)
+    }
+    fn withdraw(&self, cx: &Ctx<'_>, call: &Call) {
+        self.as_ref().withdraw(cx, call);
     }
     fn after(&self, cx: &Ctx<'_>, call: &Call, handled: Handled, result: i64) -> i64 {
         self.as_ref().after(cx, call, handled, result)

@@ -88,6 +88,11 @@ pub trait Interposer: Send + Sync + Debug {
         ControlFlow::Continue(())
     }
 
+    /// The call that [`before`](Self::before) saw comes once more, another way: it is as if it had not come yet.
+    fn withdraw(&self, cx: &Ctx<'_>, call: &Call) {
+        let _ = (cx, call);
+    }
+
     /// After the call: `result` is a value or a negative errno, and what it returns takes the result's place.
     fn after(&self, cx: &Ctx<'_>, call: &Call, handled: Handled, result: i64) -> i64 {
         let _ = (cx, call, handled);

@@ -10,8 +10,9 @@ use super::standby::Pulse;
 use super::{Announced, Handover, Next, Platform, Promise, ToTracer, all_addable, filter};
 use crate::abi::Errno;
 use crate::cage::{FileKind, Thread, Tid};
-use crate::dispatch::Answer;
+use crate::dispatch::{Answer, Dispatcher};
 use crate::interpose::{Call, Handled};
+use crate::posix::row::Action;
 use crate::posix::{Ctx, Forward, Install, Outcome, Role};
 use crate::sys::closer::Loan;
 use crate::sys::notify::{self, Notification, Response, Then};
@@ -158,6 +159,12 @@ fn serve_call(
         Ok(Outcome::Emulated(value)) => (Handled::Virtual, value.cast_signed()),
         Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw())),
         Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw())),
+        Ok(Outcome::Continue) if must_be_seen(dispatcher, &call) => {
+            let own = Forward::again(call.nr, call.args);
+            let next = Next::Forward(own);
+            hand_over(platform, thread, notification.id, call, next, change);
+            return;
+        }
         Ok(Outcome::Continue) => {
             dispatcher.finish(&cx, &call, Handled::Kernel, 0);
             let _ = notify::send(listener, notification.id, Response::Continue);
@@ -232,6 +239,14 @@ fn serve_call(
     let value = dispatcher.finish(&cx, &call, handled, value);
     let _ = notify::send(listener, notification.id, Response::Result(value));
     drop(change);
+}
+
+/// Whether only the kernel knows what a call that goes on to it gives, and that is wanted.
+fn must_be_seen(dispatcher: &Dispatcher, call: &Call) -> bool {
+    let is_known = call
+        .row
+        .is_some_and(|row| matches!(row.action, Action::Shared(_)) && row.changes_files);
+    dispatcher.wants_result(call.nr) && !is_known
 }
 
 /// Whether a call opened a list of descriptors, where there is one more in the kernel's table than the cage may see.

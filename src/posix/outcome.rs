@@ -104,8 +104,14 @@ impl Forward {
     /// The call, with registers alone.
     #[must_use]
     pub fn new(sysno: Sysno, args: [u64; 6]) -> Self {
+        Self::again(sysno.id() as u64, args)
+    }
+
+    /// The call as it was made, by its number.
+    #[must_use]
+    pub fn again(nr: u64, args: [u64; 6]) -> Self {
         Self {
-            nr: sysno.id() as u64,
+            nr,
             args,
             lent: Vec::new(),
             lent_file: None,
