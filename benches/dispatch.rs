@@ -64,6 +64,7 @@ impl Bench {
             host_root: false,
             credentials: Credentials::default(),
             pids_limit: None,
+            keeps_files: false,
         };
         let ram = Ram::new(BASE, 0x10000);
         ram.write(BASE, b"/etc/passwd\0").unwrap();

@@ -119,6 +119,12 @@ impl Plan {
             .map_or(self.unknown_hooks, |&(_, wants)| wants)
     }
 
+    /// Whether calls on the data of open files reach the dispatcher.
+    #[must_use]
+    pub fn mediates_data(&self) -> bool {
+        table::row(Sysno::read as u64).is_some_and(|row| !matches!(self.way(row), Way::Pass))
+    }
+
     /// How this row reaches the dispatcher where both stops and notifications can be had.
     #[must_use]
     pub fn way(&self, row: &Row) -> Way {

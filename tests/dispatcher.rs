@@ -65,6 +65,7 @@ impl Machine {
             host_root: false,
             credentials: Credentials::default(),
             pids_limit: None,
+            keeps_files: false,
         };
         Self {
             dispatcher: Dispatcher::new(kernel, Plan::new(Vec::new(), true)),

@@ -2,8 +2,8 @@
 //! file's and never cached here.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// What kind of thing is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct OpenFile {
     kind: FileKind,
     label: Vec<u8>,
     host: Option<Arc<OwnedFd>>,
+    /// A copy of what only the kernel's table would hold otherwise.
+    copy: OnceLock<Arc<OwnedFd>>,
     procfs: bool,
     peer: Option<Peer>,
     /// An errno that a call left for the next one, as the kernel's `sk_err`; zero is none.
@@ -57,6 +59,7 @@ impl OpenFile {
             kind,
             label,
             host: None,
+            copy: OnceLock::new(),
             procfs: false,
             peer: None,
             error: AtomicI32::new(0),
@@ -70,6 +73,7 @@ impl OpenFile {
             kind,
             label,
             host: Some(host.into()),
+            copy: OnceLock::new(),
             procfs: false,
             peer: None,
             error: AtomicI32::new(0),
@@ -118,6 +122,17 @@ impl OpenFile {
     #[must_use]
     pub fn host_file(&self) -> Option<Arc<OwnedFd>> {
         self.host.clone()
+    }
+
+    /// Keeps a copy, so that calls on it can be made in the supervisor. It goes when the last descriptor does.
+    pub fn keep(&self, copy: &Arc<OwnedFd>) {
+        let _ = self.copy.set(Arc::clone(copy));
+    }
+
+    /// The supervisor's own copy or the one that was kept.
+    #[must_use]
+    pub fn copy(&self) -> Option<Arc<OwnedFd>> {
+        self.host.clone().or_else(|| self.copy.get().cloned())
     }
 
     /// Leaves an error of this socket for the next call.

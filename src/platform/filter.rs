@@ -80,9 +80,8 @@ pub fn filter(plan: &Plan, kind: Kind) -> Vec<libc::sock_filter> {
                 Way::Notify(passes) => (notify, conditions(passes)),
                 Way::Trace(passes) => (Verdict::Trace(ROW), conditions(passes)),
             };
-            let wants = plan.wants(u64::from(row.nr));
             let mut passes = passes;
-            if kind == Kind::Fast && verdict != Verdict::Allow && !wants.before && !wants.after {
+            if kind == Kind::Fast && verdict != Verdict::Allow {
                 passes.extend(own(row.nr));
             }
             Rule {

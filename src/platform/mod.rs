@@ -145,6 +145,9 @@ impl Platform {
     /// A platform for a run.
     #[must_use]
     pub fn new(dispatcher: Dispatcher, kind: Kind) -> Arc<Self> {
+        let fast = (kind == Kind::Fast)
+            .then(|| Fast::new(&dispatcher))
+            .flatten();
         Arc::new(Self {
             dispatcher,
             meter: Meter::default(),
@@ -152,7 +155,7 @@ impl Platform {
             violations: Mutex::default(),
             invariant_check: OnceLock::new(),
             listener: OnceLock::new(),
-            fast: (kind == Kind::Fast).then(Fast::new).flatten(),
+            fast,
             pulses: Default::default(),
             to_tracer: Mutex::default(),
             tracer_tid: AtomicI32::new(0),
@@ -167,12 +170,11 @@ impl Platform {
         }
     }
 
-    /// A call of this thread came the kernel's way: whether its site is worth a look. Where results are wanted, the tracer
-    /// sees all calls in their order, and nothing goes another way.
+    /// A call of this thread came the kernel's way: whether its site is worth a look.
     fn looks_at(&self, thread: &Thread, nr: u64) -> bool {
-        self.fast.as_ref().is_some_and(|fast| {
-            !self.dispatcher.wants_result(nr) && fast.arrives(&self.meter, thread.tid.0, nr)
-        })
+        self.fast
+            .as_ref()
+            .is_some_and(|fast| fast.arrives(thread.tid.0, nr))
     }
 
     fn ask_tracer(&self, message: ToTracer) {

@@ -120,6 +120,12 @@ fn answer(platform: &Arc<Platform>, listener: BorrowedFd<'_>, notification: Noti
         return;
     }
     let call = Call::new(notification.nr, notification.args);
+    if let Some(fast) = &platform.fast
+        && let Some(lane) = fast.misses(&platform.meter, notification.tid, notification.nr)
+    {
+        fast.leave_cpu();
+        fast.heat(lane);
+    }
     if platform.looks_at(&thread, notification.nr) {
         hand_over(platform, &thread, notification.id, call, Next::Look, None);
         return;

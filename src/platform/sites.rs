@@ -84,9 +84,15 @@ pub(super) enum Refusal {
 pub(super) enum Kind {
     /// `b8 imm32`, which sets the number: the stub knows it and has nothing to run.
     Number,
-    /// Other instructions, which the stub must run first, from a copy of the bytes [`Site::moved`].
+    /// `cmpb imm8, rel32(%rip)`, a short conditional branch, and what sets the number: so a C library makes a call only where
+    /// there is one thread. The stub runs the first two, adapted to where they are.
+    Guarded,
+    /// Other instructions, which a stub must run first, from a copy of the bytes [`Site::moved`].
     Moved,
 }
+
+/// Bytes of the comparison, and of the branch behind it, in a site of [`Kind::Guarded`].
+pub(super) const GUARD: (usize, usize) = (7, 2);
 
 /// A site that may be patched. Addresses are the object's own (`p_vaddr`).
 ///
@@ -119,15 +125,9 @@ impl Site {
         self.code.get(..len).unwrap_or(&self.code)
     }
 
-    /// The bytes in front of the `0f 05`; of [`Kind::Moved`], what the stub runs.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "stubs that run moved instructions first come next"
-        )
-    )]
-    pub(super) fn moved(&self) -> &[u8] {
+    /// The bytes in front of the `0f 05`; of [`Kind::Moved`], what a stub would run.
+    #[cfg(test)]
+    fn moved(&self) -> &[u8] {
         self.code().split_last_chunk::<2>().map_or(&[], |s| s.0)
     }
 }
@@ -179,6 +179,18 @@ struct Step {
     addr: u64,
     len: u64,
     effect: Effect,
+    form: Form,
+}
+
+/// What it takes to run an instruction elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Nothing.
+    Plain,
+    /// The comparison of [`Kind::Guarded`].
+    Comparison,
+    /// The branch behind that.
+    Branch,
 }
 
 /// What decoding said of a pair.
@@ -313,15 +325,20 @@ fn decode(code: &[u8], start: u64, matches: &mut [Match<'_>]) {
                 Effect::Number(number) => loaded = Some(number),
                 Effect::Other => loaded = None,
             }
-            if !is_movable(&instruction) {
+            let Some(form) = form(&instruction) else {
                 steps.clear();
                 continue;
-            }
+            };
             if steps.len() == MOVED_MOST {
                 steps.pop_front();
             }
             let len = instruction.len() as u64;
-            steps.push_back(Step { addr, len, effect });
+            steps.push_back(Step {
+                addr,
+                len,
+                effect,
+                form,
+            });
         }
     }
     for pair in matches.get_mut(first..end).unwrap_or_default() {
@@ -342,6 +359,25 @@ fn is_computed_jump(instruction: &Instruction) -> bool {
     instruction.mnemonic() == Mnemonic::Jmp
         && !is_near_branch(instruction)
         && !instruction.is_ip_rel_memory_operand()
+}
+
+/// How an instruction can be run elsewhere, where it can.
+fn form(instruction: &Instruction) -> Option<Form> {
+    let (compared, branch) = GUARD;
+    if is_movable(instruction) {
+        Some(Form::Plain)
+    } else if instruction.code() == Code::Cmp_rm8_imm8
+        && instruction.is_ip_rel_memory_operand()
+        && instruction.len() == compared
+    {
+        Some(Form::Comparison)
+    } else if matches!(instruction.code(), Code::Je_rel8_64 | Code::Jne_rel8_64)
+        && instruction.len() == branch
+    {
+        Some(Form::Branch)
+    } else {
+        None
+    }
 }
 
 /// Whether a copy at another address does the same, and nothing to `rsp`, `rcx` and `r11`: ordinary instructions on the general
@@ -501,8 +537,25 @@ impl Match<'_> {
         }
         let mut refusal = Refusal::Short;
         let mut effect = Effect::None;
+        if let [.., comparison, branch, number] = self.steps.as_slice()
+            && (comparison.form, branch.form) == (Form::Comparison, Form::Branch)
+            && matches!(number.effect, Effect::Number(_))
+            && number.len < JUMP
+            && !self.entered(comparison)
+        {
+            return self
+                .site(comparison.addr, number.effect)
+                .map(|site| Site {
+                    kind: Kind::Guarded,
+                    ..site
+                })
+                .ok_or(Refusal::Short);
+        }
         // The fewest instructions that will do.
         for step in self.steps.iter().rev() {
+            if step.form != Form::Plain {
+                break;
+            }
             if effect == Effect::None {
                 effect = step.effect;
             }

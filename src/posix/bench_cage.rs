@@ -86,6 +86,7 @@ impl TestCage {
             host_root: nix::unistd::geteuid().is_root(),
             credentials: Credentials::new(vec![(0, u32::MAX)], vec![(0, u32::MAX)], 0, false),
             pids_limit: None,
+            keeps_files: false,
         };
         Self {
             kernel: Arc::new(kernel),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::carry;
 use super::credentials::Credentials;
 use crate::abi::Errno;
 use crate::cage::{
@@ -53,6 +54,8 @@ pub struct Kernel {
     pub credentials: Credentials,
     /// How many threads and processes there may be, where nobody else sees to it.
     pub pids_limit: Option<u64>,
+    /// Whether copies of files are kept, so that calls on their data can be made in the supervisor.
+    pub keeps_files: bool,
 }
 
 /// One call of one thread.
@@ -200,8 +203,8 @@ impl<'a> Ctx<'a> {
         act: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let descriptor = self.descriptor(fd)?;
-        if let Some(host) = descriptor.file.host() {
-            return act(host);
+        if let Some(copy) = descriptor.file.copy() {
+            return act(copy.as_fd());
         }
         let borrowed = Loan::from(self.guest.borrow_file(fd.0)?);
         act(borrowed.as_fd())
@@ -261,6 +264,9 @@ impl<'a> Ctx<'a> {
         cloexec: bool,
     ) {
         if let Some(file) = host {
+            if self.kernel.keeps_files {
+                carry::keep(open, &file);
+            }
             self.installs.borrow_mut().push(Install {
                 fd,
                 file,

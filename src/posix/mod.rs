@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod bench_cage;
+mod carry;
 pub mod credentials;
 mod ctx;
 pub mod dirs;
@@ -38,6 +39,7 @@ pub mod transfer;
 mod tty;
 mod xattr;
 
+pub use carry::{Carried, Taken, carry};
 pub use ctx::{Ctx, Install, Kernel};
 pub use outcome::{Forward, Judged, Lent, Outcome, Role, SysResult, Then};
 pub use probe::{adopt, file_kind, host_label};

@@ -72,6 +72,11 @@ impl Enforcement {
         Ok(prepared)
     }
 
+    /// Whether the run's memory has a limit.
+    pub(super) fn bounds_memory(&self) -> bool {
+        self.limits.memory.is_some()
+    }
+
     fn set(&mut self) {
         if let Some(timeout) = self.limits.timeout {
             self.note("timeout", timeout.as_secs_f64(), SUPERVISOR);

@@ -57,6 +57,8 @@ pub(super) fn serve(
         host_root: launched.host_root,
         credentials: std::mem::take(&mut launched.credentials),
         pids_limit: bounds.counted_pids(),
+        // What the supervisor writes into memory would be counted as its own.
+        keeps_files: kind == Kind::Fast && plan.mediates_data() && !bounds.bounds_memory(),
     };
     kernel
         .note_own_credentials()

@@ -184,12 +184,19 @@ impl Slot {
         self.bytes(at, len.min(slot::PATH_MAX))
     }
 
+    /// The first so many of the bytes that the call takes, within bounds.
+    #[must_use]
+    pub fn taken(&self, len: u64) -> Vec<u8> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.bytes(slot::OUT, len.min(slot::OUT_MAX))
+    }
+
     /// Bytes of the slot; the caller has bounded `len`.
     fn bytes(&self, at: usize, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len.next_multiple_of(WORD));
-        for word in 0..len.div_ceil(WORD) {
-            let word = self.word(at + word * WORD).load(Ordering::Relaxed);
-            bytes.extend_from_slice(&word.to_ne_bytes());
+        let mut bytes = vec![0; len.next_multiple_of(WORD)];
+        for (index, chunk) in bytes.chunks_exact_mut(WORD).enumerate() {
+            let word = self.word(at + index * WORD).load(Ordering::Relaxed);
+            chunk.copy_from_slice(&word.to_ne_bytes());
         }
         bytes.truncate(len);
         bytes
@@ -198,11 +205,19 @@ impl Slot {
     /// Writes bytes to a place among those that calls give; what goes beyond them is not written.
     pub fn put(&self, at: usize, bytes: &[u8]) {
         debug_assert!(at >= slot::OUT && at + bytes.len() <= slot::SIZE);
-        for (at, chunk) in (at..slot::SIZE).step_by(WORD).zip(bytes.chunks(WORD)) {
+        let mut words = bytes.chunks_exact(WORD);
+        let mut at = at;
+        for chunk in &mut words {
             let mut word = [0; WORD];
-            if let Some(part) = word.get_mut(..chunk.len()) {
-                part.copy_from_slice(chunk);
-            }
+            word.copy_from_slice(chunk);
+            self.word(at)
+                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            at += WORD;
+        }
+        let rest = words.remainder();
+        let mut word = [0; WORD];
+        if let (Some(part), false) = (word.get_mut(..rest.len()), rest.is_empty()) {
+            part.copy_from_slice(rest);
             self.word(at)
                 .store(u64::from_ne_bytes(word), Ordering::Relaxed);
         }

@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod closer;
 pub mod courier;
 pub mod credentials;
+pub mod data;
 pub mod descriptor;
 pub mod event;
 pub mod exec;

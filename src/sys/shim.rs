@@ -13,12 +13,12 @@ use std::arch::global_asm;
 /// supervisor; then the bytes that the call takes, and those that it gives.
 pub mod slot {
     /// Bytes of a slot.
-    pub const SIZE: usize = 4096;
+    pub const SIZE: usize = 9 * 4096;
     /// What the slot is at: see the states below.
     pub const STATE: usize = 0;
     /// Where the shim goes when it is done: behind the `syscall`.
     pub const RETURN: usize = 64;
-    /// Flags in the lower half, the call's number and the shape of its arguments in the upper one.
+    /// Flags in the lower half, the call's number and the shape of its arguments in the upper one: see [`call`](super::call).
     pub const CALL: usize = 72;
     /// How many bytes the first path has, with its NUL; and the second.
     pub const FIRST_LEN: usize = 76;
@@ -44,7 +44,7 @@ pub mod slot {
     pub const FIRST: usize = 256;
     /// The second path.
     pub const SECOND: usize = FIRST + PATH_MAX;
-    /// The bytes that the call gives.
+    /// The bytes that the call takes besides paths, or gives.
     pub const OUT: usize = SECOND + PATH_MAX;
     /// What a courier's message is read by, where the call gives no bytes: `struct msghdr`, its vector, a byte, its control
     /// message.
@@ -59,7 +59,7 @@ pub mod slot {
     pub const RECEIVED: usize = CONTROL + 16;
     /// The longest path that goes by the mailbox, with its NUL.
     pub const PATH_MAX: usize = 1024;
-    /// How many bytes a call can give by the mailbox.
+    /// How many bytes a call can take or give by the mailbox.
     pub const OUT_MAX: usize = SIZE - OUT;
 
     /// Nothing is asked.
@@ -127,7 +127,7 @@ global_asm!(
     // From here on gs knows all.
     "cage_shim_saved:",
     "    mov r11d, eax",
-    "    shr r11d, 29",
+    "    shr r11d, {shape_at}",
     "    cmp r11d, {stat}",
     "    jne 770f",
     // newfstatat of a descriptor itself, as libc makes fstat: that passes the filter.
@@ -151,10 +151,12 @@ global_asm!(
     "cage_shim_own_end:",
     "770: cmp dword ptr gs:[{awake}], 0",
     "    je cage_shim_refused",
-    "    shr eax, 29",
+    "    shr eax, {shape_at}",
     "    jz 775f",
     "    cmp eax, {control}",
     "    je 779f",
+    "    cmp eax, {bytes}",
+    "    je 780f",
     "    cmp eax, 1",
     "    je 773f",
     "    cmp eax, 4",
@@ -165,7 +167,7 @@ global_asm!(
     "    jmp 774f",
     "773: cage_shim_copy rsi, {first}, {first_len}",
     "774: mov eax, dword ptr gs:[{call}]",
-    "    shr eax, 29",
+    "    shr eax, {shape_at}",
     "    cmp eax, 3",
     "    jb 775f",
     "    je 776f",
@@ -184,6 +186,28 @@ global_asm!(
     "    jz 775f",
     "    cmp esi, {dup_cloexec}",
     "    jne cage_shim_refused",
+    "    jmp 775f",
+    // Bytes, as many as the third argument says.
+    "780: cmp rdx, {out_max}",
+    "    ja cage_shim_refused",
+    "    mov rcx, rsi",
+    "    shr rcx, 16",
+    "    jz cage_shim_refused",
+    "    shr rcx, 31",
+    "    jnz cage_shim_refused",
+    "    mov ecx, edx",
+    "781: cmp ecx, 8",
+    "    jb 782f",
+    "    mov rax, qword ptr [rsi + rcx - 8]",
+    "    mov qword ptr gs:[{out} + rcx - 8], rax",
+    "    sub ecx, 8",
+    "    jmp 781b",
+    "782: test ecx, ecx",
+    "    jz 775f",
+    "    movzx eax, byte ptr [rsi + rcx - 1]",
+    "    mov byte ptr gs:[{out} + rcx - 1], al",
+    "    dec ecx",
+    "    jmp 782b",
     "775: mov qword ptr gs:[{args}], rdi",
     "    mov qword ptr gs:[{args} + 8], rsi",
     "    mov qword ptr gs:[{args} + 16], rdx",
@@ -274,7 +298,7 @@ global_asm!(
     "cage_shim_leave:",
     "    mov r11d, eax",
     "    shr r11d, 16",
-    "    and r11d, 0x1fff",
+    "    and r11d, {number}",
     // `add` sets the overflow flag as `seto` found it, `sahf` the others.
     "    add al, 0x7f",
     "cage_shim_flagged:",
@@ -307,6 +331,10 @@ global_asm!(
     lost = const LOST,
     control = const Shape::Control as u32,
     stat = const Shape::Stat as u32,
+    bytes = const Shape::Bytes as u32,
+    shape_at = const SHAPE_AT,
+    number = const NUMBER,
+    out_max = const slot::OUT_MAX,
     empty_path = const libc::AT_EMPTY_PATH,
     fstat = const libc::SYS_fstat,
     not_control = const !(libc::F_DUPFD | libc::F_SETFD),
@@ -324,6 +352,22 @@ global_asm!(
     result = const slot::RESULT,
 );
 
+/// Where in the upper half of [`slot::CALL`] the shape begins, and the number below it.
+const SHAPE_AT: u32 = 28;
+const NUMBER: u32 = 0xfff;
+
+/// What a stub says of its call, below which are the flags.
+#[must_use]
+pub fn call(nr: u32, shape: Shape) -> u32 {
+    (shape as u32) << SHAPE_AT | (nr & NUMBER) << 16
+}
+
+/// The number in that.
+#[must_use]
+pub fn number(call: u32) -> u64 {
+    u64::from(call >> 16 & NUMBER)
+}
+
 /// The private call by which the shim waits for a call that was taken: a number that no kernel has.
 pub const WAIT: u32 = 0x2000_ffff;
 /// The private call by which the shim says that a file did not come to its number; what it gives is the call's result.
@@ -333,7 +377,7 @@ pub const SLOTS: usize = 64;
 /// Bytes of a mailbox.
 pub const MAILBOX: usize = SLOTS * slot::SIZE;
 /// Bytes of a stub.
-pub const STUB: usize = 24;
+pub const STUB: usize = 40;
 
 // SAFETY: labels of the listing above, bytes that are never written.
 unsafe extern "C" {
@@ -374,6 +418,8 @@ pub enum Shape {
     Control = 6,
     /// The second, unless it is empty and the call is about the descriptor itself: newfstatat.
     Stat = 7,
+    /// None, and the second points at as many bytes as the third says: write.
+    Bytes = 8,
 }
 
 impl Shape {
@@ -395,7 +441,7 @@ impl Shape {
     #[must_use]
     pub fn paths(self) -> &'static [usize] {
         match self {
-            Self::Plain | Self::Control => &[],
+            Self::Plain | Self::Control | Self::Bytes => &[],
             Self::Second | Self::Stat => &[1],
             Self::First => &[0],
             Self::FirstSecond => &[0, 1],

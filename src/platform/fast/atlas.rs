@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::sites;
-use super::letter::shape;
+use super::letter::Shapes;
 use crate::sys::shim::Shape;
 
 /// No object with more bytes is looked through.
@@ -34,11 +34,11 @@ fn identity(file: &File) -> Option<Identity> {
     ))
 }
 
-/// A site whose calls go by the mailbox: `mov $nr,%eax; syscall`.
+/// A site whose calls go by the mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Mark {
-    /// Where in the file the `mov` is.
-    pub(super) offset: u64,
+    /// It, at the object's own addresses.
+    pub(super) site: sites::Site,
     /// The number.
     pub(super) nr: u32,
     /// Its arguments.
@@ -55,12 +55,21 @@ pub(in super::super) enum Chart {
 }
 
 /// All objects of a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in super::super) struct Atlas {
+    shapes: Arc<Shapes>,
     charts: Mutex<HashMap<Identity, Chart>>,
 }
 
 impl Atlas {
+    /// Of a run where these calls go by the mailbox.
+    pub(super) fn new(shapes: Arc<Shapes>) -> Self {
+        Self {
+            shapes,
+            charts: Mutex::default(),
+        }
+    }
+
     /// What is known of this object; where nothing is, it will be. `None` for what is no file to look through.
     pub(in super::super) fn chart(self: &Arc<Self>, mut file: File) -> Option<Chart> {
         let identity = identity(&file).filter(|&(_, _, size, ..)| size <= LARGEST)?;
@@ -84,7 +93,7 @@ impl Atlas {
                 .take(LARGEST)
                 .read_to_end(&mut image)
             {
-                Ok(_) => marks(&image),
+                Ok(_) => marks(&image, &atlas.shapes),
                 Err(_) => Vec::new(),
             };
             let chart = Chart::Drawn(marks.into());
@@ -100,7 +109,7 @@ impl Atlas {
     }
 }
 
-fn marks(image: &[u8]) -> Vec<Mark> {
+fn marks(image: &[u8], shapes: &Shapes) -> Vec<Mark> {
     let found = match sites::find(image) {
         Ok(found) => found,
         Err(unfit) => {
@@ -108,7 +117,11 @@ fn marks(image: &[u8]) -> Vec<Mark> {
             return Vec::new();
         }
     };
-    let marks: Vec<Mark> = found.sites.iter().filter_map(mark).collect();
+    let marks: Vec<Mark> = found
+        .sites
+        .iter()
+        .filter_map(|site| mark(site, shapes))
+        .collect();
     tracing::debug!(
         marks = marks.len(),
         sites = found.sites.len(),
@@ -120,11 +133,11 @@ fn marks(image: &[u8]) -> Vec<Mark> {
 
 /// A site whose calls go by the mailbox. Where the stub would have to run instructions of the site's first, an interruption
 /// among those would show it.
-fn mark(site: &sites::Site) -> Option<Mark> {
-    let nr = site.nr.filter(|_| site.kind == sites::Kind::Number)?;
-    let shape = shape(u64::from(nr))?;
+fn mark(site: &sites::Site, shapes: &Shapes) -> Option<Mark> {
+    let nr = site.nr.filter(|_| site.kind != sites::Kind::Moved)?;
+    let shape = shapes.of(u64::from(nr))?;
     Some(Mark {
-        offset: site.offset,
+        site: *site,
         nr,
         shape,
     })
@@ -145,7 +158,7 @@ mod tests {
 
     #[test]
     fn one_file_is_looked_through_at_a_time_and_once() {
-        let atlas = Arc::<Atlas>::default();
+        let atlas = Arc::new(Atlas::new(Arc::new(Shapes::new(|_| true))));
         // While one is drawn another is not begun.
         let busy = identity(&File::open("/proc/self/exe").unwrap()).unwrap();
         atlas.charts.lock().insert(busy, Chart::Drawing);

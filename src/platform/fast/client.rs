@@ -9,6 +9,7 @@ use super::super::meter::{Meter, count};
 use super::due::Due;
 use crate::abi::Errno;
 use crate::cage::Thread;
+use crate::posix::Taken;
 use crate::sys::mailbox::Slot;
 
 /// After so many calls by the kernel's way their site is looked at.
@@ -17,12 +18,12 @@ const MANY: u32 = 32;
 const LATER: u32 = 256;
 /// So often a thread's sites are looked at, at most, and each time after twice as many calls.
 const ASKS: u32 = 12;
-/// Calls that follow one another within so many nanoseconds come thick. Where the supervisor is built to be tested, slow and
-/// beside other tests, nearly all do.
+/// Calls that follow one another within so many nanoseconds come thick: several times what one takes by the kernel's way where two
+/// CPUs must wake each other for it. Where the supervisor is built to be tested, slow and beside other tests, nearly all do.
 const THICK: u64 = if cfg!(debug_assertions) {
     50_000_000
 } else {
-    60_000
+    1_000_000
 };
 
 /// After so many misses a lane is judged.
@@ -30,7 +31,7 @@ const MISSES: u32 = 8;
 /// So many calls must be served for each that had to be made the kernel's way after all.
 const HITS_PER_MISS: u32 = if cfg!(debug_assertions) { 0 } else { 8 };
 /// How long a lane that is not worth it is left alone, at first and at most, in nanoseconds.
-const SHORTEST_REST: u64 = 1_000_000;
+const SHORTEST_REST: u64 = 4_000_000;
 const LONGEST_REST: u64 = 256_000_000;
 
 /// A thread's way to the mailbox.
@@ -44,6 +45,8 @@ pub(in super::super) struct Lane {
     pub(super) at: u64,
     /// What the call that was served last owes.
     pub(in super::super) due: Mutex<Option<Due>>,
+    /// What it took from a file.
+    pub(in super::super) taken: Mutex<Option<Taken>>,
     /// Whether the server looks at it, or will in a moment.
     pub(super) is_hot: AtomicBool,
     /// Whether it looks at it now, as the slot says too, which the cage can change.
@@ -69,6 +72,7 @@ impl Lane {
             slot,
             at,
             due: Mutex::new(None),
+            taken: Mutex::new(None),
             is_hot: AtomicBool::new(false),
             is_awake: AtomicBool::new(false),
             parked: Mutex::new(None),
@@ -191,19 +195,8 @@ impl Client {
         self.next.store(LATER, Ordering::Relaxed);
     }
 
-    /// A call of its came the kernel's way at this moment: whether its site is worth a look, and the lane that is to be served from now
-    /// on. `tells` where it says whether the lane is worth it.
-    pub(super) fn arrives(
-        &self,
-        meter: &Meter,
-        now: u64,
-        tells: bool,
-    ) -> (bool, Option<Arc<Lane>>) {
-        let gap = now.saturating_sub(self.last.swap(now, Ordering::Relaxed));
-        let heats = (gap < THICK).then(|| self.lane()).flatten().filter(|lane| {
-            count(&meter.missed);
-            lane.is_worth_heat(meter, now, tells)
-        });
+    /// A call of its came the kernel's way: whether its site is worth a look.
+    pub(super) fn arrives(&self) -> bool {
         let many =
             self.arrivals.fetch_add(1, Ordering::Relaxed) >= self.next.load(Ordering::Relaxed);
         let looks = many && self.asks.load(Ordering::Relaxed) < ASKS;
@@ -212,6 +205,17 @@ impl Client {
             self.arrivals.store(0, Ordering::Relaxed);
             self.next.store(MANY << asks.min(ASKS), Ordering::Relaxed);
         }
-        (looks, heats)
+        looks
+    }
+
+    /// A call of its that could have gone by the mailbox came the kernel's way at this moment: the lane that is to be served from now
+    /// on. `tells` where it says whether the lane is worth it.
+    pub(super) fn misses(&self, meter: &Meter, now: u64, tells: bool) -> Option<Arc<Lane>> {
+        let gap = now.saturating_sub(self.last.swap(now, Ordering::Relaxed));
+        let thick = (gap < THICK).then(|| self.lane()).flatten();
+        thick.filter(|lane| {
+            count(&meter.missed);
+            lane.is_worth_heat(meter, now, tells)
+        })
     }
 }

@@ -11,6 +11,7 @@ use super::super::notifier::shows_numbers;
 use crate::abi::layout::{Iovec, Msghdr};
 use crate::abi::{Errno, Sysno};
 use crate::cage::Thread;
+use crate::guest::FromArg;
 use crate::interpose::Call;
 use crate::posix::{Ctx, Install};
 use crate::sys::courier::COURIER;
@@ -67,6 +68,13 @@ impl Due {
             }
         }
     }
+}
+
+/// Whether what a call changes in the virtual table is to be done to the kernel's by the call itself.
+pub(super) fn is_by_call(call: &Call) -> bool {
+    let [_, op, ..] = call.args;
+    let is = |sysno: Sysno| call.nr == sysno.id() as u64;
+    is(Sysno::close) || is(Sysno::fcntl) && i32::from_arg(op) == libc::F_SETFD
 }
 
 /// Whether nobody else can change a thread's descriptor table, and, for a call that `opens`, files can be brought to it and the

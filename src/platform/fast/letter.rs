@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
-use std::sync::LazyLock;
 
 use crate::abi::{Errno, Sysno};
 use crate::guest::{ArgKind, Guest, GuestMemory};
@@ -11,17 +10,22 @@ use crate::posix::table::{self, ROWS};
 use crate::sys::mailbox::Slot;
 use crate::sys::shim::{Shape, slot};
 
-/// By number, made of the rows once: it is asked for every call.
-static SHAPES: LazyLock<Vec<Option<Shape>>> = LazyLock::new(|| {
-    let last = ROWS.last().map_or(0, |row| row.nr);
-    (0..=last)
-        .map(|nr| table::row(u64::from(nr)).and_then(shape_of))
-        .collect()
-});
+/// Which calls go by the mailbox in a run, and in what shape.
+#[derive(Debug)]
+pub(super) struct Shapes(Vec<Option<Shape>>);
 
-/// The shape of a call, where it goes by the mailbox.
-pub(super) fn shape(nr: u64) -> Option<Shape> {
-    *SHAPES.get(usize::try_from(nr).ok()?)?
+impl Shapes {
+    /// Of a run where these rows reach the dispatcher.
+    pub(super) fn new(is_mediated: impl Fn(&Row) -> bool) -> Self {
+        let last = ROWS.last().map_or(0, |row| row.nr);
+        let shape = |nr| table::row(u64::from(nr)).and_then(|row| shape_of(row, &is_mediated));
+        Self((0..=last).map(shape).collect())
+    }
+
+    /// The shape of a call, where it goes by the mailbox.
+    pub(super) fn of(&self, nr: u64) -> Option<Shape> {
+        *self.0.get(usize::try_from(nr).ok()?)?
+    }
 }
 
 /// The calls by which the thread itself changes its kernel table, once they are served.
@@ -36,19 +40,43 @@ const NUMBERS: [(Sysno, Shape); 8] = [
     (Sysno::dup3, Shape::Plain),
 ];
 
-/// Whether a call is one of those.
-pub(super) fn is_about_numbers(nr: u64) -> bool {
-    NUMBERS.iter().any(|&(sysno, _)| sysno.id() as u64 == nr)
+/// The calls about what is open that the supervisor can make itself, where they are mediated.
+const DATA: [(Sysno, Shape); 7] = [
+    (Sysno::read, Shape::Plain),
+    (Sysno::write, Shape::Bytes),
+    (Sysno::fstat, Shape::Plain),
+    (Sysno::lseek, Shape::Plain),
+    (Sysno::pread64, Shape::Plain),
+    (Sysno::pwrite64, Shape::Bytes),
+    (Sysno::getdents64, Shape::Plain),
+];
+
+fn listed(list: &[(Sysno, Shape)], nr: u32) -> Option<Shape> {
+    let entry = list.iter().find(|(sysno, _)| sysno.id() as u32 == nr);
+    entry.map(|&(_, shape)| shape)
 }
 
-/// The shape of a row's calls, where they go by the mailbox: those about numbers, and those that a handler answers for good by names, and that need
-/// nothing else of the cage's memory than their paths.
-fn shape_of(row: &Row) -> Option<Shape> {
-    if let Some(&(_, shape)) = NUMBERS
-        .iter()
-        .find(|(sysno, _)| sysno.id() as u32 == row.nr)
-    {
-        return Some(shape);
+/// Whether a call changes the thread's kernel table.
+pub(super) fn is_about_numbers(nr: u64) -> bool {
+    u32::try_from(nr).is_ok_and(|nr| listed(&NUMBERS, nr).is_some())
+}
+
+/// Whether it depends on the descriptor if a call is refused: it says nothing about how well its lane is served.
+pub(super) fn is_often_refused(nr: u64) -> bool {
+    is_about_numbers(nr) || u32::try_from(nr).is_ok_and(|nr| listed(&DATA, nr).is_some())
+}
+
+/// The shape of a row's calls, where they go by the mailbox: those about numbers, those about what is open where it is mediated, and
+/// those that a handler answers for good by names, and that need nothing else of the cage's memory than their paths.
+fn shape_of(row: &Row, is_mediated: &impl Fn(&Row) -> bool) -> Option<Shape> {
+    let whole = |sysno: Sysno| table::row(sysno.id() as u64).is_some_and(is_mediated);
+    if let Some(shape) = listed(&NUMBERS, row.nr) {
+        // Whatever else fcntl does passes, unless it is mediated.
+        let all = shape == Shape::Control && whole(Sysno::fstat);
+        return Some(if all { Shape::Plain } else { shape });
+    }
+    if let Some(shape) = listed(&DATA, row.nr) {
+        return is_mediated(row).then_some(shape);
     }
     let answers =
         matches!(row.action, Action::Run(_)) && !row.changes_files && row.passes.is_empty();
@@ -64,11 +92,12 @@ fn shape_of(row: &Row) -> Option<Shape> {
         .filter(|(_, arg)| arg.kind == ArgKind::Path)
         .map(|(at, _)| at)
         .collect();
-    if paths.is_empty() && row.name != "getcwd" {
+    if paths.is_empty() && !matches!(row.name, "getcwd" | "fchdir") {
         return None;
     }
     match row.name {
-        "newfstatat" => Some(Shape::Stat),
+        // As fstat it passes, unless that is mediated.
+        "newfstatat" if !whole(Sysno::fstat) => Some(Shape::Stat),
         _ => Shape::with_paths(&paths),
     }
 }
@@ -80,12 +109,12 @@ pub(super) struct Given {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The memory of a thread whose call is in the mailbox: the paths as they were posted, copied once, and room for what the call
+/// The memory of a thread whose call is in the mailbox: the paths and bytes as they were posted, copied once, and room for what the call
 /// gives. The thread itself is never looked at, for it may end meanwhile and its number be another's: a handler that wants more
 /// of it has strayed, and the call goes the kernel's way.
 #[derive(Debug)]
 pub(super) struct Letter {
-    paths: Vec<(u64, Vec<u8>)>,
+    taken: Vec<(u64, Vec<u8>)>,
     given: RefCell<Given>,
     strayed: Cell<bool>,
 }
@@ -97,10 +126,12 @@ impl Letter {
             .paths()
             .iter()
             .zip([false, true])
-            .filter_map(|(&at, second)| Some((*args.get(at)?, posted.path(second))))
-            .collect();
+            .filter_map(|(&at, second)| Some((*args.get(at)?, posted.path(second))));
+        let [_, addr, len, ..] = *args;
+        let bytes = (shape == Shape::Bytes).then(|| (addr, posted.taken(len)));
+        let taken = paths.chain(bytes).collect();
         Self {
-            paths,
+            taken,
             given: RefCell::default(),
             strayed: Cell::new(false),
         }
@@ -124,7 +155,7 @@ impl Letter {
 
 impl GuestMemory for Letter {
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<usize, Errno> {
-        for (at, bytes) in &self.paths {
+        for (at, bytes) in &self.taken {
             let rest = addr
                 .checked_sub(*at)
                 .and_then(|offset| bytes.get(usize::try_from(offset).ok()?..))
@@ -164,13 +195,26 @@ mod tests {
     use crate::sys::sealed::memfd;
     use crate::sys::shim::MAILBOX;
 
+    fn names(shapes: &Shapes) -> Vec<&'static str> {
+        ROWS.iter()
+            .filter(|row| shapes.of(u64::from(row.nr)).is_some())
+            .map(|row| row.name)
+            .collect()
+    }
+
     #[test]
     fn the_rows_that_go_by_the_mailbox() {
-        let carried: Vec<&str> = ROWS
-            .iter()
-            .filter(|row| shape(u64::from(row.nr)).is_some())
-            .map(|row| row.name)
-            .collect();
+        let few = Shapes::new(|row| !matches!(row.action, Action::Data(_) | Action::Pass));
+        let all = Shapes::new(|_| true);
+        let data = [
+            "read",
+            "write",
+            "pread64",
+            "pwrite64",
+            "fstat",
+            "lseek",
+            "getdents64",
+        ];
         for name in [
             "stat",
             "newfstatat",
@@ -178,13 +222,19 @@ mod tests {
             "access",
             "readlink",
             "getcwd",
+            "fchdir",
             "renameat2",
             "open",
             "openat",
             "close",
             "dup3",
         ] {
-            assert!(carried.contains(&name), "{name}");
+            assert!(names(&few).contains(&name), "{name}");
+            assert!(names(&all).contains(&name), "{name}");
+        }
+        for name in data {
+            assert!(!names(&few).contains(&name), "{name}");
+            assert!(names(&all).contains(&name), "{name}");
         }
         for name in [
             "openat2",
@@ -194,9 +244,16 @@ mod tests {
             "execve",
             "connect",
             "close_range",
+            "mmap",
+            "poll",
         ] {
-            assert!(!carried.contains(&name), "{name}");
+            assert!(!names(&all).contains(&name), "{name}");
         }
+        let shapes = |shapes: &Shapes| {
+            [Sysno::newfstatat, Sysno::fcntl].map(|sysno| shapes.of(sysno.id() as u64).unwrap())
+        };
+        assert_eq!(shapes(&few), [Shape::Stat, Shape::Control]);
+        assert_eq!(shapes(&all), [Shape::Second, Shape::Plain]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! same as without it, and whatever is odd goes the other way.
 
 mod atlas;
+mod berth;
 mod client;
 mod due;
 mod letter;
@@ -18,11 +19,14 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::meter::Meter;
+use crate::dispatch::{Dispatcher, Way};
+use crate::posix::row::Row;
 
 pub(super) use atlas::{Atlas, Chart};
 pub(super) use client::{Client, Lane};
 pub(super) use due::Due;
-use letter::{is_about_numbers, shape};
+use berth::Berth;
+use letter::{Shapes, is_often_refused};
 pub(super) use near::{NEAR, Native, Near, Site, Standing};
 pub(super) use server::{answer_wait, start};
 pub(super) use space::{Plot, Space};
@@ -32,12 +36,15 @@ pub(super) use space::{Plot, Space};
 pub(super) struct Fast {
     began: Instant,
     clients: RwLock<HashMap<i32, Arc<Client>>>,
+    /// Which calls go by the mailbox.
+    shapes: Arc<Shapes>,
     /// Which objects have which sites.
     pub(super) atlas: Arc<Atlas>,
     /// Lanes that the server is to look at from now on.
     heated: Mutex<Vec<Arc<Lane>>>,
     has_heated: AtomicBool,
     woken: Condvar,
+    berth: Berth,
     patches: AtomicBool,
     spins: AtomicBool,
 }
@@ -45,16 +52,20 @@ pub(super) struct Fast {
 impl Fast {
     /// The fast path, where this machine can have it: the shim finds its slot by an instruction that not every processor
     /// has, and one CPU alone cannot serve what it asks.
-    pub(super) fn new() -> Option<Arc<Self>> {
+    pub(super) fn new(dispatcher: &Dispatcher) -> Option<Arc<Self>> {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         (cpus > 1 && crate::sys::shim::is_supported()).then(|| {
+            let reaches = |row: &Row| !matches!(dispatcher.way(row), Way::Pass);
+            let shapes = Arc::new(Shapes::new(reaches));
             Arc::new(Self {
                 began: Instant::now(),
                 clients: RwLock::default(),
-                atlas: Arc::default(),
+                atlas: Arc::new(Atlas::new(Arc::clone(&shapes))),
+                shapes,
                 heated: Mutex::default(),
                 has_heated: AtomicBool::new(false),
                 woken: Condvar::new(),
+                berth: Berth::default(),
                 patches: AtomicBool::new(true),
                 spins: AtomicBool::new(true),
             })
@@ -90,20 +101,28 @@ impl Fast {
     }
 
     /// A call came the kernel's way: whether its site is worth a look.
-    pub(super) fn arrives(&self, meter: &Meter, tid: i32, nr: u64) -> bool {
-        if shape(nr).is_none() || !self.patches.load(Ordering::Relaxed) {
-            return false;
-        }
-        let client = self.client(tid);
-        let (looks, heats) = client.arrives(meter, self.now(), !is_about_numbers(nr));
-        if let Some(lane) = heats.filter(|_| self.spins.load(Ordering::Relaxed)) {
-            self.heat(lane);
-        }
-        looks
+    pub(super) fn arrives(&self, tid: i32, nr: u64) -> bool {
+        self.shapes.of(nr).is_some()
+            && self.patches.load(Ordering::Relaxed)
+            && self.client(tid).arrives()
+    }
+
+    /// A call that could have gone by the mailbox came the kernel's way: the lane that is to be served from now on.
+    pub(super) fn misses(&self, meter: &Meter, tid: i32, nr: u64) -> Option<Arc<Lane>> {
+        self.shapes.of(nr)?;
+        let client = self.known(tid)?;
+        client
+            .misses(meter, self.now(), !is_often_refused(nr))
+            .filter(|_| self.spins.load(Ordering::Relaxed))
+    }
+
+    /// Somebody who runs on the very CPU of a thread is about to let it go on: the server leaves both alone there.
+    pub(super) fn leave_cpu(&self) {
+        self.berth.keep_off();
     }
 
     /// The server is to look at this lane.
-    fn heat(&self, lane: Arc<Lane>) {
+    pub(super) fn heat(&self, lane: Arc<Lane>) {
         if lane.is_hot.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -129,6 +148,6 @@ impl Fast {
 }
 
 /// How long it looks at a lane that was just heated: the thread is in a call that goes the kernel's way.
-const WAITS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 250 });
+const WAITS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 2000 });
 /// How long the server looks at a lane where nothing comes.
-const LOOKS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 200 });
+const LOOKS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 1000 });

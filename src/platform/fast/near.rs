@@ -1,6 +1,7 @@
 //! Code near an object: the shim, and a stub for each of its patched sites. A jump reaches two gigabytes, so every
 //! object gets its own.
 
+use super::super::sites;
 use super::atlas::Mark;
 use crate::sys::ptrace::Regs;
 use crate::sys::shim::{self, Place, STUB, Shape};
@@ -8,12 +9,16 @@ use crate::sys::shim::{self, Place, STUB, Shape};
 /// Bytes of it.
 pub(in super::super) const NEAR: u64 = 8192;
 /// Stubs begin here.
-const STUBS: u64 = 1024;
+const STUBS: u64 = 1536;
 /// So many fit.
 const MOST: usize = (NEAR - STUBS) as usize / STUB;
-/// `mov $nr,%eax`, which a patch replaces, and `syscall`, which stays.
-const MOV: u64 = 5;
+/// The jump, which replaces what a site begins with, and `syscall`, which stays.
+const JUMP: u64 = 5;
 const SYSCALL: u64 = 2;
+/// What all stubs have.
+const BODY: u64 = 24;
+/// A stub's own copy of what guards its site.
+const GUARD_COPY: usize = 13;
 
 /// The arithmetic flags, as `lahf` gives them in ah.
 const FLAGS: u64 = 0xd5;
@@ -22,38 +27,80 @@ const OVERFLOW: u64 = 1 << 11;
 /// A site in an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Site {
-    /// Its `mov`.
+    /// Its first byte.
     pub(in super::super) addr: u64,
     nr: u32,
     shape: Shape,
+    site: sites::Site,
 }
 
 impl Site {
     /// A site of an object that is mapped from `offset` on at `base`.
     pub(in super::super) fn new(mark: &Mark, base: u64, offset: u64) -> Option<Self> {
-        let addr = base.checked_add(mark.offset.checked_sub(offset)?)?;
+        let addr = base.checked_add(mark.site.offset.checked_sub(offset)?)?;
         Some(Self {
             addr,
             nr: mark.nr,
             shape: mark.shape,
+            site: mark.site,
         })
     }
 
     /// The address behind its `syscall`.
     fn end(&self) -> u64 {
-        self.addr + MOV + SYSCALL
+        self.addr + self.code().len() as u64
     }
 
-    /// What stands there unpatched; the byte behind it is not its own.
-    pub(in super::super) fn original(&self) -> [u8; 7] {
-        let [a, b, c, d] = self.nr.to_le_bytes();
-        [0xb8, a, b, c, d, 0x0f, 0x05]
+    /// What stands there unpatched.
+    pub(in super::super) fn code(&self) -> &[u8] {
+        self.site.code()
+    }
+
+    /// What guards it, at another address: the comparison with the same byte, and the branch to the same place.
+    fn guard_at(&self, at: u64) -> Option<Vec<u8>> {
+        let [
+            0x80,
+            0x3d,
+            a,
+            b,
+            c,
+            d,
+            value,
+            condition @ 0x70..=0x7f,
+            short,
+            ..,
+        ] = *self.code()
+        else {
+            return None;
+        };
+        let (compared, branch) = (sites::GUARD.0 as u64, sites::GUARD.1 as u64);
+        let byte = i64::from(i32::from_le_bytes([a, b, c, d]));
+        let byte = (self.addr + compared).wrapping_add_signed(byte);
+        let target = self.addr + compared + branch;
+        let target = target.wrapping_add_signed(i64::from(short.cast_signed()));
+        let mut guard = vec![0x80, 0x3d];
+        // A displacement counts from the instruction's end.
+        guard.extend(displacement(at + compared, byte)?);
+        guard.extend([value, 0x0f, condition + 0x10]);
+        guard.extend(displacement(at + GUARD_COPY as u64, target)?);
+        Some(guard)
+    }
+
+    /// Bytes of its stub in front of what all stubs have.
+    fn guard_len(&self) -> u64 {
+        if self.site.kind == sites::Kind::Guarded {
+            GUARD_COPY as u64
+        } else {
+            0
+        }
     }
 }
 
 /// Where a thread stands that was interrupted in such code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Standing {
+    /// Where the site's own code goes on at so many bytes: what stands in front of it in the stub is done so far.
+    Guard(Site, u64),
     /// In the stub of a call; whether its flags are still its own.
     Stub(Site, bool),
     /// In the shim.
@@ -79,9 +126,10 @@ impl Near {
     pub(in super::super) fn new(base: u64, mut sites: Vec<Site>) -> Self {
         sites.truncate(MOST);
         sites.retain(|site| {
-            displacement(base, site.addr).is_some_and(|_| {
-                // From both ends of it.
-                displacement(base + NEAR, site.addr).is_some()
+            // From both ends of it.
+            [base, base + NEAR].into_iter().all(|at| {
+                let guarded = site.guard_len() == 0 || site.guard_at(at).is_some();
+                guarded && displacement(at, site.addr).is_some()
             })
         });
         Self { base, sites }
@@ -101,17 +149,22 @@ impl Near {
         image.resize(STUBS as usize, 0xcc);
         let entry = self.base + shim::entry() as u64;
         for (index, site) in self.sites.iter().enumerate() {
-            let at = self.stub_at(index);
+            let begin = self.stub_at(index);
+            if site.guard_len() > 0 {
+                image.extend(site.guard_at(begin).unwrap_or_default());
+            }
+            let at = begin + site.guard_len();
             // lea end(%rip),%rcx
             image.extend([0x48, 0x8d, 0x0d]);
             image.extend(displacement(at + 7, site.end()).unwrap_or_default());
             // lahf; seto %al; movzwl %ax,%eax; or $(shape and number),%eax
             image.extend([0x9f, 0x0f, 0x90, 0xc0, 0x0f, 0xb7, 0xc0, 0x0d]);
-            let call = (site.shape as u32) << 29 | site.nr << 16;
+            let call = shim::call(site.nr, site.shape);
             image.extend(call.to_le_bytes());
             // jmp
             image.push(0xe9);
-            image.extend(displacement(at + STUB as u64, entry).unwrap_or_default());
+            image.extend(displacement(at + BODY, entry).unwrap_or_default());
+            image.resize((begin - self.base) as usize + STUB, 0xcc);
         }
         image.resize(NEAR as usize, 0xcc);
         image
@@ -122,11 +175,11 @@ impl Near {
         self.sites.iter().any(|site| site.end() == end)
     }
 
-    /// What a patch writes over each site's `mov`.
-    pub(in super::super) fn patches(&self) -> impl Iterator<Item = (u64, [u8; 5])> + '_ {
+    /// What a patch writes over the first bytes of each site.
+    pub(in super::super) fn patches(&self) -> impl Iterator<Item = (&Site, [u8; 5])> + '_ {
         self.sites.iter().enumerate().filter_map(|(index, site)| {
-            let [a, b, c, d] = displacement(site.addr + MOV, self.stub_at(index))?;
-            Some((site.addr, [0xe9, a, b, c, d]))
+            let [a, b, c, d] = displacement(site.addr + JUMP, self.stub_at(index))?;
+            Some((site, [0xe9, a, b, c, d]))
         })
     }
 
@@ -137,12 +190,18 @@ impl Near {
             return shim::place(usize::try_from(offset).ok()?).map(Standing::Shim);
         };
         let index = usize::try_from(in_stubs).ok()? / STUB;
+        let &site = self.sites.get(index)?;
+        let (compared, branch) = (sites::GUARD.0 as u64, sites::GUARD.1 as u64);
+        let Some(in_body) = (in_stubs % STUB as u64).checked_sub(site.guard_len()) else {
+            let is_first = in_stubs.is_multiple_of(STUB as u64);
+            return Some(Standing::Guard(site, if is_first { 0 } else { compared }));
+        };
+        if in_body == 0 && site.guard_len() > 0 {
+            return Some(Standing::Guard(site, compared + branch));
+        }
         // The `or` is the last but one, and the first that changes flags.
         const OR: u64 = 14;
-        let live = in_stubs % STUB as u64 <= OR;
-        self.sites
-            .get(index)
-            .map(|&site| Standing::Stub(site, live))
+        Some(Standing::Stub(site, in_body <= OR))
     }
 }
 
@@ -165,7 +224,7 @@ impl Native {
     pub(in super::super) fn saved(end: u64, call: u32) -> Self {
         Self {
             end,
-            nr: u64::from(call >> 16 & 0x1fff),
+            nr: shim::number(call),
             flags: flags_of(u64::from(call)),
         }
     }
@@ -195,8 +254,18 @@ impl Native {
                 nr: regs.rax & 0xffff_ffff,
                 flags: live,
             },
-            Standing::Shim(_) => return None,
+            Standing::Shim(_) | Standing::Guard(..) => return None,
         })
+    }
+
+    /// The registers of a thread that goes on in a site's own code, so many bytes behind its begin, and its end.
+    pub(in super::super) fn within(site: &Site, offset: u64, regs: &Regs) -> (u64, Regs) {
+        let regs = Regs {
+            rip: site.addr + offset,
+            orig_rax: u64::MAX,
+            ..*regs
+        };
+        (site.end(), regs)
     }
 
     fn flagged(&self, regs: &Regs) -> Regs {
@@ -273,7 +342,7 @@ mod tests {
                 ]
             );
             assert_eq!(code[0].memory_displacement64(), site.end());
-            assert_eq!(code[4].immediate32(), 1 << 29 | site.nr << 16);
+            assert_eq!(code[4].immediate32(), shim::call(site.nr, Shape::Second));
             assert_eq!(
                 code[5].near_branch_target(),
                 near.base + shim::entry() as u64

@@ -9,14 +9,14 @@ use std::time::Instant;
 use super::super::meter::count;
 use super::super::{Platform, ToTracer};
 use super::due::{self, Due};
-use super::letter::{Letter, is_about_numbers, shape};
+use super::letter::{Letter, is_about_numbers};
 use super::{Fast, LOOKS_FOR, Lane, WAITS_FOR};
 use crate::dispatch::Answer;
 use crate::interpose::{Call, Handled};
-use crate::posix::{Ctx, Outcome};
+use crate::posix::{Carried, Ctx, Outcome, SysResult, carry};
 use crate::sys::namespace;
 use crate::sys::notify::{self, Response};
-use crate::sys::shim::slot;
+use crate::sys::shim::{self, Shape, slot};
 
 /// After so many looks at all lanes the clock is read.
 const LOOKS: u32 = 64;
@@ -48,6 +48,7 @@ struct Hot {
 fn serve(platform: &Platform, fast: &Fast) {
     let mut hot: Vec<Hot> = Vec::new();
     let mut looks = 0;
+    fast.berth.enter();
     loop {
         let heated = fast.take_heated(hot.is_empty());
         if !heated.is_empty() {
@@ -64,7 +65,7 @@ fn serve(platform: &Platform, fast: &Fast) {
         let mut served = false;
         for hot in &mut hot {
             if hot.lane.slot.take() {
-                hot.last = serve_one(platform, &hot.lane);
+                hot.last = serve_one(platform, fast, &hot.lane);
                 hot.is_of_use = true;
                 served = true;
             }
@@ -75,7 +76,7 @@ fn serve(platform: &Platform, fast: &Fast) {
         }
         if looks > LOOKS {
             looks = 0;
-            let now = Instant::now();
+            let now = fast.berth.give_way();
             hot.retain(|hot| {
                 let patience = if hot.is_of_use { LOOKS_FOR } else { WAITS_FOR };
                 let stays = now.duration_since(hot.last) < patience;
@@ -94,16 +95,20 @@ fn cool(platform: &Platform, fast: &Fast, hot: &Hot) {
     hot.lane.cool(&platform.meter, fast.now(), hot.is_of_use);
     // What was posted before it could be seen that nobody looks.
     if hot.lane.slot.take() {
-        serve_one(platform, &hot.lane);
+        serve_one(platform, fast, &hot.lane);
     }
 }
 
 /// Serves the call that was taken; says when it came.
-fn serve_one(platform: &Platform, lane: &Lane) -> Instant {
+fn serve_one(platform: &Platform, fast: &Fast, lane: &Lane) -> Instant {
     let posted = &lane.slot;
-    let nr = u64::from(posted.call() >> 16 & 0x1fff);
+    let nr = shim::number(posted.call());
     let call = Call::new(nr, posted.args());
-    match answer(platform, lane, &call) {
+    let answered = fast
+        .shapes
+        .of(nr)
+        .and_then(|shape| answer(platform, lane, &call, shape));
+    match answered {
         Some(()) => {
             count(&platform.meter.mailed);
             lane.hits.fetch_add(1, Ordering::Relaxed);
@@ -124,8 +129,7 @@ fn serve_one(platform: &Platform, lane: &Lane) -> Instant {
 }
 
 /// Answers a call; `None` where it must go the kernel's way.
-fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
-    let shape = shape(call.nr)?;
+fn answer(platform: &Platform, lane: &Lane, call: &Call, shape: Shape) -> Option<()> {
     let dispatcher = &platform.dispatcher;
     // Another process with the same memory could go on in the name of one that is gone, whose number may be another's now.
     let is_there = {
@@ -136,13 +140,14 @@ fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
     if !is_there {
         return None;
     }
-    let about_numbers = is_about_numbers(call.nr);
-    if about_numbers && !due::owns_its_table(&lane.thread, !shape.paths().is_empty()) {
+    let opens = !shape.paths().is_empty();
+    if is_about_numbers(call.nr) && !due::owns_its_table(&lane.thread, opens) {
         return None;
     }
     // It posted this: whatever it owed before is paid.
     lane.thread.settle();
     lane.due.lock().take();
+    lane.taken.lock().take();
     let letter = Letter::new(&lane.slot, shape, &call.args);
     let (value, due, change) = {
         let thread = &lane.thread;
@@ -150,22 +155,11 @@ fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
         let Answer::Now(result, change) = dispatcher.dispatch(&cx, call) else {
             return None;
         };
-        let (handled, value, due) = match result {
-            Ok(Outcome::Emulated(value)) => {
-                let due = due::bring(platform, &cx, value, letter.has_strayed())?;
-                match due {
-                    Ok(due) => (Handled::Virtual, value.cast_signed(), due),
-                    Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw()), None),
-                }
-            }
-            Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw()), None),
-            Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw()), None),
-            Ok(Outcome::Continue) if about_numbers => (Handled::Kernel, 0, Some(Due::Call)),
-            Ok(Outcome::Continue | Outcome::Forward(_)) => return None,
-        };
-        if letter.has_strayed() {
+        let judged = judge(platform, lane, &cx, call, result, &letter);
+        let Some((handled, value, due)) = judged.filter(|_| !letter.has_strayed()) else {
+            dispatcher.withdraw(&cx, call);
             return None;
-        }
+        };
         (dispatcher.finish(&cx, call, handled, value), due, change)
     };
     let given = letter.into_given();
@@ -183,6 +177,34 @@ fn answer(platform: &Platform, lane: &Lane, call: &Call) -> Option<()> {
     // The table may be copied once the thread can know of what changed in it.
     drop(change);
     Some(())
+}
+
+/// What a call comes to: by whom, its value, what it still owes. `None` where it must go the kernel's way.
+fn judge(
+    platform: &Platform,
+    lane: &Lane,
+    cx: &Ctx<'_>,
+    call: &Call,
+    result: SysResult,
+    letter: &Letter,
+) -> Option<(Handled, i64, Option<Due>)> {
+    Some(match result {
+        Ok(Outcome::Emulated(value)) => {
+            match due::bring(platform, cx, value, letter.has_strayed())? {
+                Ok(due) => (Handled::Virtual, value.cast_signed(), due),
+                Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw()), None),
+            }
+        }
+        Ok(Outcome::Deny(errno)) => (Handled::Denied, -i64::from(errno.into_raw()), None),
+        Err(errno) => (Handled::Virtual, -i64::from(errno.into_raw()), None),
+        Ok(Outcome::Continue) if due::is_by_call(call) => (Handled::Kernel, 0, Some(Due::Call)),
+        Ok(Outcome::Continue) => {
+            let Carried { value, taken } = carry(cx)?;
+            *lane.taken.lock() = taken;
+            (Handled::Virtual, value.cast_signed(), None)
+        }
+        Ok(Outcome::Forward(_)) => return None,
+    })
 }
 
 /// A thread waits by this notification until its call is served.

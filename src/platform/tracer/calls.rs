@@ -61,6 +61,17 @@ impl Tracer {
         if let Some(value) = self.gs_for(&regs, tid) {
             return self.answer(stopped, entry, Handled::Virtual, value, Vec::new(), None);
         }
+        if let Some(fast) = &self.platform.fast
+            && let Some(tracee) = self.tracees.get_mut(&tid)
+        {
+            // Where another site made it nobody who looks at the lane would have seen it.
+            if tracee.space.lock().ends_site(regs.rip) {
+                tracee.heats = fast.misses(&self.platform.meter, tid, call.nr);
+            }
+            if fast.arrives(tid, call.nr) {
+                return self.look(stopped, entry);
+            }
+        }
         self.ask(stopped, entry)
     }
 
@@ -174,8 +185,16 @@ impl Tracer {
     }
 
     pub(super) fn set_phase(&mut self, tid: i32, phase: Phase) {
-        if let Some(tracee) = self.tracees.get_mut(&tid) {
-            tracee.phase = phase;
+        let Some(tracee) = self.tracees.get_mut(&tid) else {
+            return;
+        };
+        tracee.phase = phase;
+        // Not before: whoever looks needs a CPU, as does the tracer while the thread is stopped.
+        if matches!(tracee.phase, Phase::Running)
+            && let Some(lane) = tracee.heats.take()
+            && let Some(fast) = &self.platform.fast
+        {
+            fast.heat(lane);
         }
     }
 
@@ -452,7 +471,7 @@ impl Tracer {
             }
             Phase::Promised { mask, .. } => {
                 stopped.set_signal_mask(*mask)?;
-                tracee.phase = Phase::Running;
+                self.set_phase(tid, Phase::Running);
                 return stopped.resume(Resume::Run, 0);
             }
             Phase::Forwarded(_) => {}
@@ -544,6 +563,7 @@ impl Tracer {
             if rewritten || value != native {
                 stopped.set_regs(&entry.with_result(value))?;
             }
+            self.set_phase(stopped.tid(), Phase::Running);
             let resumed = stopped.resume(Resume::Run, 0);
             drop(change);
             return resumed;

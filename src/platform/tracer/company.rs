@@ -21,7 +21,12 @@ const REFUSED: i64 = -1;
 impl Tracer {
     /// Gives a thread of an address space that is patched where its call came from all that it lacks: a slot. Whether it
     /// was one.
-    pub(super) fn joins(&self, fast: &Fast, stopped: &Stopped, regs: &Regs) -> Result<bool, Error> {
+    pub(super) fn joins(
+        &self,
+        fast: &Fast,
+        stopped: &Stopped,
+        regs: &mut Regs,
+    ) -> Result<bool, Error> {
         let tid = stopped.tid();
         let Some(tracee) = self.tracees.get(&tid) else {
             return Ok(false);
@@ -35,9 +40,8 @@ impl Tracer {
         }
         match self.lane_for(&tracee.thread) {
             Some(slot) => {
-                let mut regs = *regs;
                 regs.gs_base = slot;
-                stopped.set_regs(&regs)?;
+                stopped.set_regs(regs)?;
             }
             None => {
                 client.settle();
@@ -86,16 +90,17 @@ impl Tracer {
         if !promotion.mapped || !self.may_exchange(tracee) {
             return Ok(REFUSED);
         }
-        for (addr, patch) in near.patches() {
-            let addr = copy.wrapping_add(addr.wrapping_sub(text.range.0));
+        for (site, patch) in near.patches() {
+            let addr = copy.wrapping_add(site.addr.wrapping_sub(text.range.0));
+            let mut code = vec![0; site.code().len()];
             let mut word = [0; 8];
-            if memory::read(tid, addr, &mut word) != Ok(word.len()) {
+            if memory::read(tid, addr, &mut code) != Ok(code.len())
+                || code != site.code()
+                || memory::read(tid, addr, &mut word) != Ok(word.len())
+            {
                 continue;
             }
-            let [a, b, c, d, e, syscall @ ..] = &mut word;
-            if *a != 0xb8 || !syscall.starts_with(&[0x0f, 0x05]) {
-                continue;
-            }
+            let [a, b, c, d, e, ..] = &mut word;
             for (byte, new) in [a, b, c, d, e].into_iter().zip(patch) {
                 *byte = new;
             }

@@ -45,20 +45,28 @@ pub(super) struct Promotion {
 
 impl Tracer {
     /// Looks at where a thread's calls come from, and lets it make this one again.
-    pub(super) fn look(&mut self, stopped: Stopped, entry: Entry) -> Result<(), Error> {
+    pub(super) fn look(&mut self, stopped: Stopped, mut entry: Entry) -> Result<(), Error> {
         let tid = stopped.tid();
         let prepared = match self.platform.fast.clone() {
-            Some(fast) if !self.joins(&fast, &stopped, &entry.regs)? => {
+            Some(fast) if !self.joins(&fast, &stopped, &mut entry.regs)? => {
                 self.prepare(&fast, tid, &entry.regs)
             }
             _ => None,
         };
         let Some((promotion, jobs)) = prepared else {
-            self.set_phase(tid, Phase::Running);
-            return stopped.resume(Resume::Run, 0);
+            return self.make_again(stopped, entry);
         };
         let script = Script::new(entry, jobs, After::Promote(Box::new(promotion)));
         self.begin(stopped, Box::new(script))
+    }
+
+    /// A thread makes its call again: one that has not begun yet is asked about now.
+    fn make_again(&mut self, stopped: Stopped, entry: Entry) -> Result<(), Error> {
+        self.set_phase(stopped.tid(), Phase::Running);
+        if entry.at == At::Entry {
+            return self.ask(stopped, entry);
+        }
+        stopped.resume(Resume::Run, 0)
     }
 
     /// What is to be mapped for this thread now; `None` where nothing is.
@@ -146,8 +154,8 @@ impl Tracer {
 
     /// Whether the site stands in the thread's memory as its file has it.
     fn stands(&self, tid: i32, site: &Site, text: &Mapping) -> bool {
-        let original = site.original();
-        let mut found = [0; 7];
+        let original = site.code();
+        let mut found = vec![0; original.len()];
         let end = site.addr.saturating_add(found.len() as u64);
         site.addr >= text.range.0
             && end < text.range.1
@@ -207,8 +215,7 @@ impl Tracer {
         }
         regs.gs_base = gs.unwrap_or(regs.gs_base);
         stopped.set_regs(&regs)?;
-        self.set_phase(tid, Phase::Running);
-        stopped.resume(Resume::Run, 0)
+        self.make_again(stopped, Entry { regs, ..*entry })
     }
 
     fn settle_space(&self, stopped: &Stopped, promotion: Promotion) -> Result<(), Error> {
@@ -220,7 +227,8 @@ impl Tracer {
             space.set_mailbox(at, mailbox);
         }
         if let Some(near) = &promotion.near {
-            for (addr, patch) in near.patches() {
+            for (site, patch) in near.patches() {
+                let addr = site.addr;
                 let mut word = [0; 8];
                 if memory::read(stopped.tid(), addr, &mut word) != Ok(word.len()) {
                     continue;

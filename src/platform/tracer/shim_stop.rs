@@ -16,7 +16,7 @@ use crate::interpose::{Call, Handled};
 use crate::posix::Install;
 use crate::sys::closer::Loan;
 use crate::sys::ptrace::{Error, Regs, Stopped};
-use crate::sys::shim::{Place, slot};
+use crate::sys::shim::{self, Place, slot};
 
 /// What becomes of a thread that was found in the shim.
 pub(super) enum Left {
@@ -56,6 +56,12 @@ impl Tracer {
         };
         let mut info = stopped.signal_info()?;
         let is_fault = matches!(number, libc::SIGSEGV | libc::SIGBUS) && info.is_fault();
+        if let (Standing::Guard(_, 0), true) =
+            (standing, number == libc::SIGTRAP && info.is_fault())
+        {
+            // A step over the jump: the site's own first instruction comes now.
+            return Ok(Left::Swallowed(stopped));
+        }
         let lane = fast.known(stopped.tid()).and_then(|client| client.lane());
         let (end, left) = match way_out(&regs, standing, lane.as_deref(), is_fault) {
             Way::To(end, left) => (end, left),
@@ -194,6 +200,10 @@ impl Tracer {
 
 /// How a thread leaves the shim from where it stands.
 fn way_out(regs: &Regs, standing: Standing, lane: Option<&Lane>, is_fault: bool) -> Way {
+    if let Standing::Guard(site, offset) = standing {
+        let (end, left) = Native::within(&site, offset, regs);
+        return Way::To(end, left);
+    }
     if let Some(native) = Native::of(standing, regs) {
         return Way::To(native.end, native.before(regs));
     }
@@ -225,8 +235,11 @@ fn way_out(regs: &Regs, standing: Standing, lane: Option<&Lane>, is_fault: bool)
     }
     // Whoever took the flag away tells the tracer as well, which finds nothing to do then.
     lane.tracer_waits.store(false, Ordering::SeqCst);
-    if is_back || is_fault || lane.slot.state() != slot::SERVED {
+    if is_back || lane.slot.state() != slot::SERVED {
         return before;
+    }
+    if is_fault {
+        return without_bytes(lane, &native, regs);
     }
     let result = lane.slot.result();
     if standing == Standing::Shim(Place::Posted)
@@ -236,7 +249,7 @@ fn way_out(regs: &Regs, standing: Standing, lane: Option<&Lane>, is_fault: bool)
         let regs = native.after(&own_arguments(regs, lane), result);
         let entry = Entry {
             regs,
-            call: Call::new(u64::from(lane.slot.call() >> 16 & 0x1fff), args),
+            call: Call::new(shim::number(lane.slot.call()), args),
             at: At::Back,
         };
         return Way::When(native.end, Box::new(entry), due);
@@ -246,8 +259,20 @@ fn way_out(regs: &Regs, standing: Standing, lane: Option<&Lane>, is_fault: bool)
     let memory: &dyn Guest = &process;
     match memory.write_all(addr, &bytes) {
         Ok(()) => Way::To(native.end, native.after(regs, result)),
-        Err(_) => before,
+        Err(_) => without_bytes(lane, &native, regs),
     }
+}
+
+/// How a thread leaves that cannot be given the bytes of its call: it makes the call itself, unless what was taken for it is gone.
+fn without_bytes(lane: &Lane, native: &Native, regs: &Regs) -> Way {
+    let can_be_made = lane.taken.lock().take().is_none_or(|taken| taken.undo());
+    let left = if can_be_made {
+        native.before(regs)
+    } else {
+        let fault = -i64::from(Errno::EFAULT.into_raw());
+        native.after(regs, fault.cast_unsigned())
+    };
+    Way::To(native.end, left)
 }
 
 /// The registers with the second argument that the thread's own call had.

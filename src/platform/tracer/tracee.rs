@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::super::Handover;
-use super::super::fast::Space;
+use super::super::fast::{Lane, Space};
 use super::arena::{Arenas, Slot};
 use super::script::Script;
 use crate::cage::{Change, Freeze, Thread, Want};
@@ -168,6 +168,8 @@ pub(super) struct Tracee {
     pub(super) space: Arc<Mutex<Space>>,
     /// The stop that it stays in until its call in the mailbox is served, and the signal that it stopped for.
     pub(super) awaiting: Option<(Stopped, i32)>,
+    /// The lane that is to be served when it goes on.
+    pub(super) heats: Option<Arc<Lane>>,
     /// It went on with a script though its process was being stopped: it stops when that is done.
     pub(super) owes_stop: bool,
     /// The file that its exec was judged by.
@@ -187,6 +189,7 @@ impl Tracee {
             arenas: Arc::default(),
             space: Arc::default(),
             awaiting: None,
+            heats: None,
             owes_stop: false,
             judged: None,
             held: None,
