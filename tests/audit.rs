@@ -68,7 +68,7 @@ impl Logged {
 fn everywhere(test: impl Fn(&Scratch, &str)) {
     let _installed = Installed::get();
     for &user in User::all() {
-        for platform in ["hybrid", "ptrace"] {
+        for platform in ["hybrid", "fast", "ptrace"] {
             test(&Scratch::new(user), &format!("--platform={platform}"));
         }
     }
@@ -337,7 +337,7 @@ fn a_fixture_prints_the_same_under_a_log() {
         assert!(status.success(), "gcc cannot build {name}");
         let fixture = installed.add(&target);
         let argv = [fixture.to_str().unwrap()];
-        for platform in ["--platform=hybrid", "--platform=ptrace"] {
+        for platform in ["--platform=hybrid", "--platform=fast", "--platform=ptrace"] {
             let scratch = Scratch::new(User::Own);
             let plain = run_caged(&[platform], &argv, &scratch);
             scratch.reset();
@@ -351,4 +351,82 @@ fn a_fixture_prints_the_same_under_a_log() {
             );
         }
     }
+}
+
+/// What a line says of a call but for who answered it, when, and addresses.
+fn gist(line: &Value) -> String {
+    let args: Vec<&Value> = line["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arg| match &arg["value"] {
+            Value::String(_) => &Value::Null,
+            number => number,
+        })
+        .collect();
+    let moves = matches!(line["syscall"].as_str(), Some("brk" | "mmap"));
+    let ret = if moves { &Value::Null } else { &line["ret"] };
+    // A pipe is another one in each run.
+    let of = |key: &str| {
+        line[key]
+            .to_string()
+            .split("pipe:[")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    format!(
+        "{} {args:?} = {ret} {} {} {}",
+        of("syscall"),
+        of("errno"),
+        of("paths"),
+        of("fd")
+    )
+}
+
+/// A program that makes each call hundreds of times: by the mailbox they are the same calls, each once, in their order.
+#[test]
+fn a_log_tells_the_same_on_every_platform() {
+    if harness::program("gcc").is_none() {
+        return harness::skip("a_log_tells_the_same_on_every_platform", "gcc");
+    }
+    let installed = Installed::get();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("audit_many_calls");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/costs/loop.c");
+    let status = Command::new("gcc")
+        .args(["-O1", "-std=gnu11", "-pthread", "-o"])
+        .args([&target, &source])
+        .status()
+        .unwrap();
+    assert!(status.success(), "gcc cannot build {}", source.display());
+    let program = installed.add(&target);
+    for &user in User::all() {
+        let scratch = Scratch::new(user);
+        let gists = |platform: &str| -> Vec<String> {
+            let argv = [program.to_str().unwrap(), "mix", "400"];
+            let logged = run(&["--stats=json", platform], &argv, &scratch);
+            assert_eq!(logged.output.status, 0, "{}", logged.output.stderr_text());
+            if platform == "--platform=fast" {
+                assert!(mailed(&logged) > 1000, "{}", logged.output.stderr_text());
+            }
+            let calls = logged.of_type("syscall");
+            calls.iter().map(|line| gist(line)).collect()
+        };
+        let wanted = gists("--platform=hybrid");
+        assert!(wanted.len() > 6_000);
+        for platform in ["--platform=fast", "--platform=ptrace"] {
+            let found = gists(platform);
+            for (at, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+                assert_eq!(found, wanted, "{platform}: call {at}");
+            }
+            assert_eq!(found.len(), wanted.len(), "{platform}");
+        }
+    }
+}
+
+fn mailed(logged: &Logged) -> u64 {
+    let text = logged.output.stderr_text();
+    let line = text.lines().find(|line| line.starts_with('{')).unwrap();
+    let stats: Value = serde_json::from_str(line).unwrap();
+    stats["mailed"].as_u64().unwrap()
 }

@@ -127,6 +127,13 @@ impl FdTable {
         self.courier.as_ref()
     }
 
+    /// Whether files can be brought by the courier: the lowest free number is none that it must make room for.
+    #[must_use]
+    pub fn takes_files(&self) -> bool {
+        let below = usize::try_from(COURIER).unwrap_or(0);
+        self.courier.is_some() && self.slots.len() + self.closing.len() < below
+    }
+
     /// Whether there may be a courier: its number is free.
     #[must_use]
     pub fn has_room_for_courier(&self) -> bool {
@@ -353,6 +360,12 @@ mod tests {
             table
         };
         let has = |table: &FdTable| (table.courier().is_some(), table.has_courier_end());
+        let mut table = with();
+        for number in 0..COURIER {
+            assert!(table.takes_files());
+            table.replace(number, descriptor());
+        }
+        assert!(!table.takes_files());
         let mut table = with();
         table.replace(COURIER - 1, descriptor());
         assert_eq!(has(&table), (true, true));

@@ -27,6 +27,8 @@ pub struct Lineage {
     pub thread: Arc<Thread>,
     /// Numbers to close in it before it runs.
     pub to_close: Vec<i32>,
+    /// Tables of threads that ended with it: what they have open goes when they are dropped.
+    pub ended: Vec<Arc<Files>>,
 }
 
 /// All live cages.
@@ -108,7 +110,11 @@ impl CageTable {
         let thread = Arc::new(Thread::new(tid, cage, files, fs));
         self.insert(Arc::clone(&thread));
         maker.set_bearing(false);
-        Lineage { thread, to_close }
+        Lineage {
+            thread,
+            to_close,
+            ended: Vec::new(),
+        }
     }
 
     /// Whether `maker` may make a thread or process where no more than `limit` may be about. Where it may, the child
@@ -144,8 +150,10 @@ impl CageTable {
             .filter(|other| other.cage.id == thread.cage.id)
             .map(|other| other.tid)
             .collect();
+        let mut ended = vec![thread.take_files()];
         for tid in stale {
-            self.remove(tid);
+            let other = self.remove(tid);
+            ended.extend(other.map(|(other, _)| other.take_files()));
         }
         let to_close = table.take_closing();
         table.retain_for_exec();
@@ -160,6 +168,7 @@ impl CageTable {
         Some(Lineage {
             thread: renewed,
             to_close,
+            ended,
         })
     }
 

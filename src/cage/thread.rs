@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Files, FsContext};
+use super::{FdTable, Files, FsContext};
 
 /// A thread's number as the supervisor's pid namespace knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,6 +215,12 @@ impl Thread {
     #[must_use]
     pub fn files(&self) -> Arc<Files> {
         Arc::clone(&self.files.lock())
+    }
+
+    /// The thread is gone: nobody who still knows of it keeps what it had open.
+    #[must_use]
+    pub fn take_files(&self) -> Arc<Files> {
+        std::mem::replace(&mut *self.files.lock(), Files::new(FdTable::default()))
     }
 
     /// Gives it another descriptor table (exec, `unshare(CLONE_FILES)`).

@@ -127,7 +127,7 @@ impl Audit {
     }
 
     fn line(&self, kind: &str, at: Instant) -> Json {
-        let mut line = Json::default();
+        let mut line = Json::with_room(768);
         let at = self.began_at + at.saturating_duration_since(self.began);
         let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut ts = String::with_capacity(24);

@@ -16,6 +16,14 @@ pub struct Json {
 }
 
 impl Json {
+    /// An object of about so many bytes.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        Self {
+            text: String::with_capacity(bytes),
+        }
+    }
+
     /// The members so far, without braces.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -142,6 +150,13 @@ impl Json {
 
 fn quote(out: &mut String, text: &str) {
     out.push('"');
+    // Almost every string is all of this.
+    let is_plain = |&byte: &u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if text.as_bytes().iter().all(is_plain) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),

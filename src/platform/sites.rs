@@ -125,6 +125,21 @@ impl Site {
         self.code.get(..len).unwrap_or(&self.code)
     }
 
+    /// A site of this code, at 0x100 in its object.
+    #[cfg(test)]
+    pub(super) fn made(kind: Kind, code: &[u8]) -> Self {
+        let mut all = [0; MOVED_MOST + 2];
+        all[..code.len()].copy_from_slice(code);
+        Self {
+            addr: 0x100,
+            kind,
+            end: 0x100 + code.len() as u64,
+            nr: None,
+            offset: 0x100,
+            code: all,
+        }
+    }
+
     /// The bytes in front of the `0f 05`; of [`Kind::Moved`], what a stub would run.
     #[cfg(test)]
     fn moved(&self) -> &[u8] {

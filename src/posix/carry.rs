@@ -3,7 +3,7 @@
 //! kernel's to do in the cage, as if nothing had been tried.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use zerocopy::IntoBytes;
 
@@ -57,8 +57,8 @@ pub struct Carried {
 /// What a call took from a file.
 #[derive(Debug)]
 pub enum Taken {
-    /// The offset moved: from here.
-    From(Arc<OwnedFd>, i64),
+    /// The offset moved: from here, in a file that nobody keeps for this.
+    From(Weak<OwnedFd>, i64),
     /// What was taken is gone.
     Gone,
 }
@@ -68,7 +68,9 @@ impl Taken {
     #[must_use]
     pub fn undo(&self) -> bool {
         match self {
-            Self::From(file, offset) => data::seek(file.as_fd(), *offset, libc::SEEK_SET).is_ok(),
+            Self::From(file, offset) => file
+                .upgrade()
+                .is_some_and(|file| data::seek(file.as_fd(), *offset, libc::SEEK_SET).is_ok()),
             Self::Gone => false,
         }
     }
@@ -102,7 +104,7 @@ pub fn carry(cx: &Ctx<'_>) -> Option<Carried> {
         Sysno::getdents64 if kind == FileKind::Directory => {
             let mut bytes = room(u64::from(u32::from_arg(third)))?;
             let from = data::seek(copy.as_fd(), 0, libc::SEEK_CUR).ok()?;
-            let from = Taken::From(Arc::clone(&copy), i64::try_from(from).ok()?);
+            let from = Taken::From(Arc::downgrade(&copy), i64::try_from(from).ok()?);
             let len = data::read_entries(copy.as_fd(), &mut bytes).ok()?;
             give(cx, second, &bytes, len, Some(from))
         }
@@ -170,7 +172,7 @@ fn read(cx: &Ctx<'_>, kind: FileKind, copy: &Arc<OwnedFd>, addr: u64, len: u64) 
                 addr,
                 &bytes,
                 len,
-                Some(Taken::From(Arc::clone(copy), from)),
+                Some(Taken::From(Arc::downgrade(copy), from)),
             )
         }
         _ => None,
@@ -204,4 +206,148 @@ fn write(
 fn is_unlimited(cx: &Ctx<'_>) -> Option<bool> {
     let limit = sys::fs::limit_of(cx.cage().tgid.0, libc::RLIMIT_FSIZE).ok()?;
     Some(limit.soft == u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use crate::guest::Guest;
+    use crate::posix::bench_cage::TestCage;
+
+    struct Bench {
+        cage: TestCage,
+        fd: u64,
+        file: File,
+    }
+
+    /// A cage with a file of which a copy is kept.
+    fn bench(content: &[u8]) -> Bench {
+        let cage = TestCage::new();
+        let memfd = memfd_create(c"file", MFdFlags::empty()).unwrap();
+        let mut file = File::from(memfd.try_clone().unwrap());
+        file.write_all(content).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        let fd = cage.adopt(FileKind::File, "/file", memfd);
+        let open = cage.thread.files().get(fd).unwrap().file;
+        assert!(open.copy().is_none());
+        keep(&open, &Arc::new(OwnedFd::from(file.try_clone().unwrap())));
+        let fd = u64::try_from(fd).unwrap();
+        Bench { cage, fd, file }
+    }
+
+    impl Bench {
+        fn carry(&self, sysno: Sysno, args: [u64; 3]) -> Option<Carried> {
+            let [second, third, fourth] = args;
+            let args = [self.fd, second, third, fourth, 0, 0];
+            let nr = sysno.id() as u64;
+            let cage = &self.cage;
+            carry(&Ctx::new(&cage.kernel, &cage.thread, &cage.ram, nr, args))
+        }
+
+        fn value(&self, sysno: Sysno, args: [u64; 3]) -> Option<u64> {
+            self.carry(sysno, args).map(|carried| carried.value)
+        }
+
+        fn offset(&self) -> u64 {
+            (&self.file).stream_position().unwrap()
+        }
+    }
+
+    #[test]
+    fn what_a_read_took_can_be_put_back() {
+        let bench = bench(b"content");
+        let room = bench.cage.put(&[0; 16]);
+        let carried = bench.carry(Sysno::read, [room, 16, 0]).unwrap();
+        assert_eq!((carried.value, bench.offset()), (7, 7));
+        let mut read = [0; 7];
+        let guest: &dyn Guest = &bench.cage.ram;
+        guest.read_exact(room, &mut read).unwrap();
+        assert_eq!(&read, b"content");
+        assert!(carried.taken.unwrap().undo());
+        assert_eq!(bench.offset(), 0);
+        // Nowhere to put it: nothing was taken.
+        assert!(bench.carry(Sysno::read, [1, 16, 0]).is_none());
+        assert_eq!(bench.offset(), 0);
+        assert!(bench.carry(Sysno::read, [room, 1 << 40, 0]).is_none());
+        assert_eq!(bench.value(Sysno::pread64, [room, 3, 4]), Some(3));
+        assert!(bench.carry(Sysno::pread64, [room, 3, u64::MAX]).is_none());
+        assert_eq!(bench.offset(), 0);
+    }
+
+    #[test]
+    fn bytes_offsets_and_flags_are_the_files_own() {
+        let bench = bench(b"content");
+        let bytes = bench.cage.put(b"new");
+        assert_eq!(bench.value(Sysno::write, [bytes, 3, 0]), Some(3));
+        assert_eq!(bench.value(Sysno::pwrite64, [bytes, 3, 5]), Some(3));
+        assert_eq!(bench.offset(), 3);
+        assert_eq!(bench.value(Sysno::lseek, [2, 0, 0]), Some(2));
+        assert_eq!(bench.offset(), 2);
+        let fail = i64::from(-1).cast_unsigned();
+        assert_eq!(bench.value(Sysno::lseek, [fail, 0, 0]), None);
+        let op = |op: i32| u64::from(op.cast_unsigned());
+        assert_eq!(
+            bench.value(Sysno::fcntl, [op(libc::F_GETFD), 0, 0]),
+            Some(0)
+        );
+        let flags = bench.value(Sysno::fcntl, [op(libc::F_GETFL), 0, 0]);
+        assert_eq!(flags.unwrap() & 3, u64::from(libc::O_RDWR.cast_unsigned()));
+        assert_eq!(bench.value(Sysno::fcntl, [op(libc::F_SETFL), 0, 0]), None);
+        let stat = bench.cage.put(&[0; 144]);
+        assert_eq!(bench.value(Sysno::fstat, [stat, 0, 0]), Some(0));
+        // Another kind of file, another call, another number.
+        assert_eq!(bench.value(Sysno::getdents64, [bytes, 3, 0]), None);
+        assert_eq!(bench.value(Sysno::fsync, [0; 3]), None);
+        let other = Bench { fd: 99, ..bench };
+        assert_eq!(other.value(Sysno::lseek, [0; 3]), None);
+    }
+
+    #[test]
+    fn a_pipe_gives_what_it_has_and_takes_what_it_has_room_for() {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let cage = TestCage::new();
+        let ends = [reader, writer].map(|end| {
+            let fd = cage.adopt(FileKind::Pipe, "pipe", end.try_clone().unwrap());
+            let open = cage.thread.files().get(fd).unwrap().file;
+            keep(&open, &Arc::new(end));
+            u64::try_from(fd).unwrap()
+        });
+        let at = cage.put(&[1; 8192]);
+        let call = |sysno: Sysno, fd, len| {
+            let args = [fd, at, len, 0, 0, 0];
+            let nr = sysno.id() as u64;
+            carry(&Ctx::new(&cage.kernel, &cage.thread, &cage.ram, nr, args))
+        };
+        let [reader, writer] = ends;
+        assert!(call(Sysno::read, reader, 1).is_none(), "it would wait");
+        assert!(call(Sysno::write, writer, 4097).is_none(), "it might wait");
+        assert_eq!(call(Sysno::write, writer, 4096).unwrap().value, 4096);
+        let carried = call(Sysno::read, reader, 8192).unwrap();
+        assert_eq!(carried.value, 4096);
+        assert!(!carried.taken.unwrap().undo());
+        while call(Sysno::write, writer, 4096).is_some() {}
+        assert!(call(Sysno::write, writer, 1).is_none());
+    }
+
+    #[test]
+    fn not_every_file_is_kept() {
+        let kept = |kind, file: File| {
+            let open = OpenFile::new(kind, Vec::new());
+            keep(&open, &Arc::new(file.into()));
+            open.copy().is_some()
+        };
+        let open = |path| File::open(path).unwrap();
+        assert!(kept(FileKind::File, open("/etc/passwd")));
+        assert!(!kept(FileKind::File, open("/proc/self/status")));
+        assert!(!kept(FileKind::File, open("/dev/null")));
+        assert!(!kept(FileKind::Socket, open("/etc/passwd")));
+        let setuid = File::from(memfd_create(c"file", MFdFlags::empty()).unwrap());
+        sys::fs::fchmod(setuid.as_fd(), 0o4755).unwrap();
+        assert!(!kept(FileKind::File, setuid));
+    }
 }

@@ -157,29 +157,39 @@ pub fn interrupt(tid: i32) -> Result<(), Error> {
     request(libc::PTRACE_INTERRUPT, "PTRACE_INTERRUPT", tid, 0, 0)
 }
 
-/// Whom the next report is of; -1 where none is at hand, or the wait itself has to say why not.
-fn peek() -> i32 {
+/// Whom the next report is of, and whether it tells of an end; `None` where none is at hand, or the wait itself has to say why not.
+fn peek() -> Option<(i32, bool)> {
     let options = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     // SAFETY: all-zero is a valid siginfo_t, and the call fills it for a child as one of SIGCHLD.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         if libc::waitid(libc::P_ALL, 0, &raw mut info, options) == 0 && info.si_pid() > 0 {
-            return info.si_pid();
+            let ends = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
+            return Some((info.si_pid(), ends.contains(&info.si_code)));
         }
     }
-    -1
+    None
 }
 
 /// Takes the next report of any child or tracee of this process, without waiting. With `weigh`, an ended one's CPU time
-/// is read while it is still there to be asked.
+/// is read while it is still there to be asked. `at_end` is told of an end before its parent can hear of it.
 #[must_use]
-pub fn wait_any(weigh: bool) -> Waited {
+pub fn wait_any(weigh: bool, at_end: Option<&dyn Fn(i32)>) -> Waited {
     let mut status = 0;
     loop {
-        let (whom, mut used) = match weigh.then(peek) {
-            Some(tid) if tid > 0 => (tid, Used::cpu_of(tid)),
-            _ => (-1, Used::default()),
-        };
+        let mut whom = -1;
+        let mut used = Used::default();
+        if (weigh || at_end.is_some())
+            && let Some((tid, ends)) = peek()
+        {
+            whom = tid;
+            if weigh {
+                used = Used::cpu_of(tid);
+            }
+            if let (Some(at_end), true) = (at_end, ends) {
+                at_end(tid);
+            }
+        }
         // SAFETY: all-zero is a valid rusage.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: `status` and `usage` are live and exclusively borrowed.

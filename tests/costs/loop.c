@@ -43,13 +43,43 @@ static long dup_close(void)
     return copy < 0 ? copy : syscall(SYS_close, copy);
 }
 
+/* What a program does with files, by libc. */
+static long mix(void)
+{
+    char bytes[4096];
+    static int pipes[2], file;
+    if (file == 0 && (file = open("mix.tmp", O_RDWR | O_CREAT | O_TRUNC, 0600)) < 0)
+        return 1;
+    if (pipes[1] == 0 && pipe(pipes) != 0)
+        return 1;
+    memset(bytes, 'm', sizeof bytes);
+    int passwd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+    long bad = passwd < 0;
+    bad += fstat(passwd, &st) != 0;
+    bad += read(passwd, bytes, sizeof bytes) <= 0;
+    bad += lseek(passwd, 1, SEEK_SET) != 1;
+    bad += close(passwd) != 0;
+    bad += pwrite(file, bytes, sizeof bytes, 0) != sizeof bytes;
+    bad += pread(file, bytes, 100, 10) != 100;
+    bad += write(pipes[1], bytes, 10) != 10;
+    bad += read(pipes[0], bytes, sizeof bytes) != 10;
+    bad += access("/no/such/file", R_OK) == 0;
+    bad += stat("/", &st) != 0;
+    int copy = dup(file);
+    bad += fcntl(copy, F_GETFD, 0) != 0 || fcntl(copy, F_GETFL, 0) < 0;
+    bad += fcntl(copy, F_SETFD, FD_CLOEXEC) != 0;
+    bad += close(copy) != 0;
+    bad += read(-1, bytes, 1) == 0;
+    return bad;
+}
+
 static const struct {
     const char *name;
     long (*call)(void);
 } calls[] = {
     {"stat", stat_},       {"missing", missing}, {"refused", refused},     {"unknown", unknown},
     {"read", read_},       {"getppid", getppid_}, {"dup_close", dup_close}, {"libc_stat", libc_stat},
-    {"threaded_stat", threaded_stat},
+    {"threaded_stat", threaded_stat}, {"mix", mix},
 };
 
 int main(int argc, char **argv)

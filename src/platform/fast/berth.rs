@@ -81,7 +81,11 @@ mod tests {
         assert_eq!(berth.off.load(Ordering::Relaxed), NONE);
         berth.enter();
         let all = *berth.all.get().unwrap();
-        let count = |set: &CpuSet| (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu) == Ok(true)).count();
+        let count = |set: &CpuSet| {
+            (0..CpuSet::count())
+                .filter(|&cpu| set.is_set(cpu) == Ok(true))
+                .count()
+        };
         berth.keep_off();
         let off = berth.off.load(Ordering::Relaxed);
         let own = sched_getaffinity(Pid::from_raw(0)).unwrap();

@@ -84,7 +84,7 @@ pub(super) fn owns_its_table(thread: &Thread, opens: bool) -> bool {
     // The thread's own and this one.
     let is_own = Arc::strong_count(&files) == 2;
     let table = files.lock();
-    is_own && (!opens || (table.courier().is_some() && !table.is_shaken()))
+    is_own && (!opens || (table.takes_files() && !table.is_shaken()))
 }
 
 /// What a call that gave `value` owes, its file sent already where it opened one. `None` where the call must go the kernel's way;

@@ -23,9 +23,9 @@ use crate::dispatch::{Dispatcher, Way};
 use crate::posix::row::Row;
 
 pub(super) use atlas::{Atlas, Chart};
+use berth::Berth;
 pub(super) use client::{Client, Lane};
 pub(super) use due::Due;
-use berth::Berth;
 use letter::{Shapes, is_often_refused};
 pub(super) use near::{NEAR, Native, Near, Site, Standing};
 pub(super) use server::{answer_wait, start};
@@ -150,4 +150,4 @@ impl Fast {
 /// How long it looks at a lane that was just heated: the thread is in a call that goes the kernel's way.
 const WAITS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 2000 });
 /// How long the server looks at a lane where nothing comes.
-const LOOKS_FOR: Duration = Duration::from_micros(if cfg!(debug_assertions) { 1000 } else { 1000 });
+const LOOKS_FOR: Duration = Duration::from_millis(1);

@@ -299,10 +299,15 @@ mod tests {
     use super::*;
 
     fn near() -> Near {
-        let site = |addr, nr| Site {
-            addr,
-            nr,
-            shape: Shape::Second,
+        let site = |addr, nr: u32| {
+            let [a, b, c, d] = nr.to_le_bytes();
+            let code = [0xb8, a, b, c, d, 0x0f, 0x05];
+            Site {
+                addr,
+                nr,
+                shape: Shape::Second,
+                site: sites::Site::made(sites::Kind::Number, &code),
+            }
         };
         let sites = vec![
             site(0x7000_0010_0000, 262),
@@ -320,15 +325,16 @@ mod tests {
         let image = near.image(0x1234_5000);
         assert_eq!(image.len() as u64, NEAR);
         assert_eq!(image[..8], 0x1234_5000_u64.to_le_bytes());
-        for (index, (addr, patch)) in near.patches().enumerate() {
+        for (index, (&of, patch)) in near.patches().enumerate() {
             let site = near.sites[index];
-            assert_eq!(addr, site.addr);
+            let addr = site.addr;
+            assert_eq!(of, site);
             let mut jump = Decoder::with_ip(64, &patch, addr, DecoderOptions::NONE);
             let stub = jump.decode().near_branch_target();
             assert_eq!(stub, near.stub_at(index));
             let at = (stub - near.base) as usize;
             let decoder = Decoder::with_ip(64, &image[at..at + STUB], stub, DecoderOptions::NONE);
-            let code: Vec<_> = decoder.into_iter().collect();
+            let code: Vec<_> = decoder.into_iter().take(6).collect();
             let codes: Vec<Code> = code.iter().map(|step| step.code()).collect();
             assert_eq!(
                 codes,
@@ -366,6 +372,55 @@ mod tests {
         let last = near.base + shim::code().len() as u64 - 1;
         assert_eq!(near.standing(last), Some(Standing::Shim(Place::Last)));
         assert!(near.ends_site(site.addr + 7) && !near.ends_site(site.addr));
+    }
+
+    #[test]
+    fn a_guard_is_as_it_was_wherever_its_stub_lies() {
+        let code = b"\x80\x3d\x31\x33\x0e\0\0\x74\x17\x31\xc0\x0f\x05";
+        let addr = 0x7000_0010_0000;
+        let site = Site {
+            addr,
+            nr: 0,
+            shape: Shape::Plain,
+            site: sites::Site::made(sites::Kind::Guarded, code),
+        };
+        let near = Near::new(0x7000_0000_0000, vec![site]);
+        let image = near.image(0x1234_5000);
+        let stub = near.stub_at(0);
+        let at = (stub - near.base) as usize;
+        let decode = |bytes: &[u8], ip| -> Vec<_> {
+            let decoder = Decoder::with_ip(64, bytes, ip, DecoderOptions::NONE);
+            decoder.into_iter().collect()
+        };
+        let theirs = decode(code, addr);
+        let ours = decode(&image[at..at + STUB], stub);
+        assert_eq!(ours[0].code(), Code::Cmp_rm8_imm8);
+        assert_eq!(
+            ours[0].memory_displacement64(),
+            theirs[0].memory_displacement64()
+        );
+        assert_eq!(
+            (ours[0].immediate8(), ours[1].code()),
+            (0, Code::Je_rel32_64)
+        );
+        assert_eq!(ours[1].near_branch_target(), theirs[1].near_branch_target());
+        assert_eq!(ours[2].memory_displacement64(), site.end());
+        assert_eq!(
+            ours[7].near_branch_target(),
+            near.base + shim::entry() as u64
+        );
+        // Where a thread is interrupted in it, its own code goes on.
+        for (in_stub, in_site) in [(0, 0), (7, 7), (13, 9)] {
+            assert_eq!(
+                near.standing(stub + in_stub),
+                Some(Standing::Guard(site, in_site))
+            );
+        }
+        assert_eq!(near.standing(stub + 20), Some(Standing::Stub(site, true)));
+        assert_eq!(near.standing(stub + 32), Some(Standing::Stub(site, false)));
+        // What it compares with is out of the stub's reach.
+        let far = Near::new(0x6fff_8011_0000, vec![site]);
+        assert!(far.sites.is_empty());
     }
 
     #[test]

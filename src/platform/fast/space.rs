@@ -214,6 +214,7 @@ fn gap(maps: &[Mapping], place: usize, bytes: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::sites;
     use super::super::{Site, atlas::Mark};
     use super::*;
 
@@ -293,7 +294,7 @@ mod tests {
             mapping(0x60_0000, 0x70_0000, "r-xp", 8, "/b"),
         ];
         let mark = Mark {
-            offset: 0x100,
+            site: sites::Site::made(sites::Kind::Number, b"\xb8\x04\0\0\0\x0f\x05"),
             nr: 4,
             shape: crate::sys::shim::Shape::First,
         };

@@ -117,6 +117,30 @@ fn a_load_of_the_number_is_a_site() {
 }
 
 #[test]
+fn a_guard_is_run_with_its_site() {
+    // glibc's read: cmpb $0,disp(%rip); je behind; xor %eax,%eax; syscall; ret; ret.
+    let read = b"\x80\x3d\x31\x33\x0e\0\0\x74\x05\x31\xc0\x0f\x05\xc3\xc3";
+    assert_eq!(site(read), (0, Kind::Guarded, Some(0)));
+    // A number that is long enough needs no guard's bytes.
+    let write = b"\x80\x3d\x31\x33\x0e\0\0\x74\x08\xb8\x01\0\0\0\x0f\x05\xc3\xc3";
+    assert_eq!(site(write), (9, Kind::Number, Some(1)));
+    // Somebody comes to the comparison's third byte; only its first may be come to.
+    let entered = b"\x80\x3d\x31\x33\x0e\0\0\x74\x05\x31\xc0\x0f\x05\xeb\xf3";
+    assert_eq!(refusal(entered), Refusal::Short);
+    let from_first = b"\x80\x3d\x31\x33\x0e\0\0\x74\x05\x31\xc0\x0f\x05\xeb\xf1";
+    assert_eq!(site(from_first), (0, Kind::Guarded, Some(0)));
+    // No guard: another branch, another comparison, something between.
+    for other in [
+        &b"\x80\x3d\x31\x33\x0e\0\0\xe3\x05\x31\xc0\x0f\x05\xc3\xc3"[..],
+        b"\x38\x05\x31\x33\x0e\0\x74\x05\x31\xc0\x0f\x05\xc3\xc3",
+        b"\x80\x3d\x31\x33\x0e\0\0\x90\x74\x05\x31\xc0\x0f\x05\xc3\xc3",
+        b"\x80\x3d\x31\x33\x0e\0\0\x74\x05\x89\xd8\x0f\x05\xc3\xc3",
+    ] {
+        assert_eq!(refusal(other), Refusal::Short, "{other:02x?}");
+    }
+}
+
+#[test]
 fn instructions_in_front_of_a_call_are_moved() {
     // Go's Syscall6: mov %rcx,%rsi; mov %rbx,%rdi. The number is the caller's.
     let go = b"\x49\x89\xf2\x48\x89\xfa\x48\x89\xce\x48\x89\xdf\x0f\x05\xc3";

@@ -275,6 +275,7 @@ impl Tracer {
             return Err(Error::Gone(leader));
         };
         let thread = lineage.thread;
+        drop(lineage.ended);
         self.keep_unclosed(&thread, lineage.to_close);
         drop(announced);
         let is_judged = judged
@@ -335,10 +336,12 @@ impl Tracer {
         if let Some(fast) = &self.platform.fast {
             fast.forget(tid);
         }
-        let last = {
+        let removed = {
             let mut cages = self.platform.dispatcher.kernel.cages.write();
-            cages.remove(Tid(tid)).is_some_and(|(_, last)| last)
+            cages.remove(Tid(tid))
         };
+        let last = removed.as_ref().is_some_and(|(_, last)| *last);
+        drop(removed.map(|(thread, _)| thread.take_files()));
         if let Some(thread) = known
             && last
             && let Some(how) = Ended::from_status(status)

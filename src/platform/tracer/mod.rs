@@ -200,7 +200,10 @@ impl Tracer {
         let mut stops: Vec<(Stopped, Event)> = Vec::new();
         let mut some = false;
         while stops.len() < ROUND {
-            match ptrace::wait_any(weigh) {
+            // What is kept of the files that the dead had open goes first.
+            let release = |tid| drop(self.known(tid).map(|thread| thread.take_files()));
+            let keeps = self.platform.dispatcher.kernel.keeps_files;
+            match ptrace::wait_any(weigh, keeps.then_some(&release)) {
                 Waited::Stopped(stopped, event) => stops.push((stopped, event)),
                 Waited::Ended(tid, status, used) => {
                     some = true;
