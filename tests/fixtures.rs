@@ -42,7 +42,7 @@ macro_rules! fixtures {
 fixtures! {
     access_at access_dirs access_family bad_pointers close_range_flags cwd dev_files dir_list dir_seek ev_dup_close
     ev_edge ev_epoll ev_epoll_share ev_exclusive ev_masks ev_nest ev_pidfd ev_poll ev_select ev_semaphore ev_threads
-    ev_timerfd exec_keeps exec_limits fallocate_modes fast_blocked fast_code fast_fork fast_gs fast_late
+    ev_timerfd exec_keeps exec_limits fallocate_modes fast_blocked fast_code fast_data fast_fork fast_gs fast_late
     fast_mailbox fast_maps fast_numbers fast_pointers fast_registers fast_signals fast_step fast_stops fast_threads fast_waits
     fcntl_lease fcntl_rest fcntl_sigio fd_cloexec_exec fd_close_range fd_dup fd_events fd_inotify fd_many fd_memfd fd_nofile fd_offsets
     fd_reopen_modes fifo_open fifo_poll file_large futex_calls id_change inotify_moves io_append io_copy io_rwf

@@ -11,17 +11,19 @@
 
 mod elf;
 mod functions;
+mod step;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 use memchr::memmem;
 use syscalls::Sysno;
 
 use elf::{Object, u32_at};
 use functions::{Function, functions};
+use step::{Effect, Form, Step, effect, form};
 
 /// The jump's length.
 const JUMP: u64 = 5;
@@ -178,34 +180,6 @@ pub(super) fn find(bytes: &[u8]) -> Result<Found, Unfit> {
         }
     }
     Ok(found)
-}
-
-/// What an instruction does to `rax`, by which the call's number is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    None,
-    Number(u32),
-    Other,
-}
-
-/// An instruction in front of a site that can be moved.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    addr: u64,
-    len: u64,
-    effect: Effect,
-    form: Form,
-}
-
-/// What it takes to run an instruction elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// Nothing.
-    Plain,
-    /// The comparison of [`Kind::Guarded`].
-    Comparison,
-    /// The branch behind that.
-    Branch,
 }
 
 /// What decoding said of a pair.
@@ -374,123 +348,6 @@ fn is_computed_jump(instruction: &Instruction) -> bool {
     instruction.mnemonic() == Mnemonic::Jmp
         && !is_near_branch(instruction)
         && !instruction.is_ip_rel_memory_operand()
-}
-
-/// How an instruction can be run elsewhere, where it can.
-fn form(instruction: &Instruction) -> Option<Form> {
-    let (compared, branch) = GUARD;
-    if is_movable(instruction) {
-        Some(Form::Plain)
-    } else if instruction.code() == Code::Cmp_rm8_imm8
-        && instruction.is_ip_rel_memory_operand()
-        && instruction.len() == compared
-    {
-        Some(Form::Comparison)
-    } else if matches!(instruction.code(), Code::Je_rel8_64 | Code::Jne_rel8_64)
-        && instruction.len() == branch
-    {
-        Some(Form::Branch)
-    } else {
-        None
-    }
-}
-
-/// Whether a copy at another address does the same, and nothing to `rsp`, `rcx` and `r11`: ordinary instructions on the general
-/// registers and memory. `rcx` and `r11` may be read, as the stub takes them for itself only afterwards.
-fn is_movable(instruction: &Instruction) -> bool {
-    let reads_only = matches!(
-        instruction.mnemonic(),
-        Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Nop
-    );
-    let ordinary = matches!(
-        instruction.mnemonic(),
-        Mnemonic::Mov
-            | Mnemonic::Movzx
-            | Mnemonic::Movsx
-            | Mnemonic::Movsxd
-            | Mnemonic::Lea
-            | Mnemonic::Xor
-            | Mnemonic::And
-            | Mnemonic::Or
-            | Mnemonic::Add
-            | Mnemonic::Sub
-            | Mnemonic::Inc
-            | Mnemonic::Dec
-            | Mnemonic::Neg
-            | Mnemonic::Not
-            | Mnemonic::Shl
-            | Mnemonic::Shr
-            | Mnemonic::Sar
-    );
-    let prefixed = instruction.has_lock_prefix()
-        || instruction.has_rep_prefix()
-        || instruction.has_repne_prefix();
-    if !(ordinary || reads_only) || prefixed || instruction.is_ip_rel_memory_operand() {
-        return false;
-    }
-    (0..instruction.op_count()).all(|operand| match instruction.op_kind(operand) {
-        OpKind::Register => {
-            let register = instruction.op_register(operand);
-            is_general(register) && (operand != 0 || reads_only || !is_reserved(register))
-        }
-        // With an absolute address too; the segment may be the thread's (`%fs:`).
-        OpKind::Memory => true,
-        kind => is_immediate(kind),
-    })
-}
-
-fn is_immediate(kind: OpKind) -> bool {
-    matches!(
-        kind,
-        OpKind::Immediate8
-            | OpKind::Immediate16
-            | OpKind::Immediate32
-            | OpKind::Immediate64
-            | OpKind::Immediate8to16
-            | OpKind::Immediate8to32
-            | OpKind::Immediate8to64
-            | OpKind::Immediate32to64
-    )
-}
-
-/// `al` to `r15`, in all sizes.
-fn is_general(register: Register) -> bool {
-    (Register::AL..=Register::R15).contains(&register)
-}
-
-/// The stack pointer, and the two registers that `syscall` overwrites.
-fn is_reserved(register: Register) -> bool {
-    use Register::{CH, CL, CX, ECX, ESP, R11, R11D, R11L, R11W, RCX, RSP, SP, SPL};
-    [
-        RSP, ESP, SP, SPL, RCX, ECX, CX, CL, CH, R11, R11D, R11W, R11L,
-    ]
-    .contains(&register)
-}
-
-fn effect(instruction: &Instruction) -> Effect {
-    use Register::{AH, AL, AX, EAX, RAX};
-    let to_rax = instruction.op_count() > 0
-        && instruction.op0_kind() == OpKind::Register
-        && [AL, AH, AX, EAX, RAX].contains(&instruction.op0_register());
-    if !to_rax {
-        return Effect::None;
-    }
-    let whole = [EAX, RAX].contains(&instruction.op0_register());
-    match instruction.mnemonic() {
-        Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Nop => Effect::None,
-        // The kernel looks at the lower half only.
-        Mnemonic::Mov if whole && is_immediate(instruction.op1_kind()) => {
-            Effect::Number(instruction.immediate(1) as u32)
-        }
-        Mnemonic::Xor | Mnemonic::Sub
-            if whole
-                && instruction.op1_kind() == OpKind::Register
-                && instruction.op1_register() == instruction.op0_register() =>
-        {
-            Effect::Number(0)
-        }
-        _ => Effect::Other,
-    }
 }
 
 /// Notes where near branches, calls and `lea`s refer to, wherever such bytes are, aligned with instructions or not: compilers put

@@ -91,7 +91,7 @@ pub fn carry(cx: &Ctx<'_>) -> Option<Carried> {
     match nr {
         Sysno::read => read(cx, kind, &copy, second, third),
         Sysno::pread64 if kind == FileKind::File => {
-            let mut bytes = room(third)?;
+            let mut bytes = room(second, third)?;
             let offset = i64::try_from(fourth).ok()?;
             let len = nix::sys::uio::pread(&copy, &mut bytes, offset).ok()?;
             give(cx, second, &bytes, len, None)
@@ -102,7 +102,7 @@ pub fn carry(cx: &Ctx<'_>) -> Option<Carried> {
             write(cx, kind, &copy, second, third, Some(offset))
         }
         Sysno::getdents64 if kind == FileKind::Directory => {
-            let mut bytes = room(u64::from(u32::from_arg(third)))?;
+            let mut bytes = room(second, u64::from(u32::from_arg(third)))?;
             let from = data::seek(copy.as_fd(), 0, libc::SEEK_CUR).ok()?;
             let from = Taken::From(Arc::downgrade(&copy), i64::try_from(from).ok()?);
             let len = data::read_entries(copy.as_fd(), &mut bytes).ok()?;
@@ -130,10 +130,13 @@ fn value(value: u64) -> Option<Carried> {
     Some(Carried { value, taken: None })
 }
 
-/// Room for the bytes of a call, where they are few enough.
-fn room(len: u64) -> Option<Vec<u8>> {
+/// Room for the bytes of a call, where they are few enough, and at an address that a program can have: what Linux looks at
+/// first, whatever the file has.
+fn room(addr: u64, len: u64) -> Option<Vec<u8>> {
+    const USER: u64 = 1 << 47;
+    let end = addr.checked_add(len)?;
     let len = usize::try_from(len).ok().filter(|&len| len <= MOST)?;
-    Some(vec![0; len])
+    (end < USER).then(|| vec![0; len])
 }
 
 /// Gives the cage the first `len` bytes.
@@ -155,7 +158,7 @@ fn give(
 }
 
 fn read(cx: &Ctx<'_>, kind: FileKind, copy: &Arc<OwnedFd>, addr: u64, len: u64) -> Option<Carried> {
-    let mut bytes = room(len)?;
+    let mut bytes = room(addr, len)?;
     match kind {
         FileKind::Pipe => {
             let len = data::read_ready(copy.as_fd(), &mut bytes).ok()?;
@@ -187,7 +190,7 @@ fn write(
     len: u64,
     offset: Option<i64>,
 ) -> Option<Carried> {
-    let mut bytes = room(len)?;
+    let mut bytes = room(addr, len)?;
     cx.guest.read_exact(addr, &mut bytes).ok()?;
     let written = match (kind, offset) {
         (FileKind::Pipe, None) if bytes.len() <= PIPE_BUF => {

@@ -10,6 +10,8 @@ use nix::unistd::{Pid, gettid};
 
 /// Who is away for longer when he yields shares his CPU with somebody.
 const AWAY: Duration = Duration::from_micros(10);
+/// So long at least he stays where he went: where all CPUs are wanted no other is better.
+const STAYS: Duration = Duration::from_millis(1);
 /// No CPU.
 const NONE: usize = usize::MAX;
 
@@ -56,13 +58,15 @@ impl Berth {
         }
     }
 
-    /// The server lets others run who want its CPU, and leaves it to them where there are some. Gives the time.
-    pub(super) fn give_way(&self) -> Instant {
+    /// The server lets others run who want its CPU, and leaves it to them where there are some, and it came some time ago. Gives the
+    /// time.
+    pub(super) fn give_way(&self, came: &mut Instant) -> Instant {
         let before = Instant::now();
         // The kernel may have somebody for this CPU, and tells only those who enter it.
         std::thread::yield_now();
         let now = Instant::now();
-        if now.duration_since(before) > AWAY {
+        if now.duration_since(before) > AWAY && now.duration_since(*came) > STAYS {
+            *came = now;
             self.keep_off();
         }
         now

@@ -49,6 +49,7 @@ fn serve(platform: &Platform, fast: &Fast) {
     let mut hot: Vec<Hot> = Vec::new();
     let mut looks = 0;
     fast.berth.enter();
+    let mut came = Instant::now();
     loop {
         let heated = fast.take_heated(hot.is_empty());
         if !heated.is_empty() {
@@ -76,7 +77,7 @@ fn serve(platform: &Platform, fast: &Fast) {
         }
         if looks > LOOKS {
             looks = 0;
-            let now = fast.berth.give_way();
+            let now = fast.berth.give_way(&mut came);
             hot.retain(|hot| {
                 let patience = if hot.is_of_use { LOOKS_FOR } else { WAITS_FOR };
                 let stays = now.duration_since(hot.last) < patience;
