@@ -3,9 +3,10 @@
 # loops (benches/loops.c), whole programs, start-up, the supervisor's size. benches/figures.py prints the tables and draws the
 # plots. Nothing is pinned; it wants two idle CPUs, and says how idle they were.
 #
-#   benches/compare.sh [--quick] [--patient] [--raw FILE] [--docs]
+#   benches/compare.sh [--quick] [--rounds N] [--patient] [--raw FILE] [--docs]
 #
 #   --quick   three short rounds instead of seven: enough to see that all of it runs, and for ratios to be roughly right
+#   --rounds  so many rounds instead of seven, and a third of Redis's requests
 #   --patient before each loop or program, wait up to two minutes until the CPUs are idle: for a machine that others use too
 #   --raw     the single measurements go to FILE, for figures.py
 #   --docs    the tables and plots in docs/ are replaced by this run's
@@ -26,10 +27,11 @@ rounds=7 milliseconds=60 requests=50000 patient='' raw='' docs=''
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) rounds=3 milliseconds=15 requests=10000 ;;
+        --rounds) rounds=$2 requests=16000; shift ;;
         --patient) patient=1 ;;
         --raw) raw=$(realpath "$2"); shift ;;
         --docs) docs=$PWD/docs ;;
-        *) echo "usage: benches/compare.sh [--quick] [--patient] [--raw FILE] [--docs]" >&2; exit 2 ;;
+        *) echo "usage: benches/compare.sh [--quick] [--rounds N] [--patient] [--raw FILE] [--docs]" >&2; exit 2 ;;
     esac
     shift
 done
