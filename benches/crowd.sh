@@ -47,15 +47,10 @@ done | awk '
     }'
 
 # Each of the sleepers has been busy first, so that its thread has all that the fast path gives.
-cat >"$work/sleepers.sh" <<'END'
-for i in $(seq 64); do
-    (find /usr/share/doc -maxdepth 2 >/dev/null 2>&1; exec sleep 8) &
-done
-wait
-END
-"$cage_trace" -q --platform=fast -- bash "$work/sleepers.sh" &
+sleepers='for i in $(seq 64); do (find /usr/share/doc -maxdepth 2 >/dev/null 2>&1; exec sleep 30) & done; wait'
+"$cage_trace" -q --platform=fast -- bash -c "$sleepers" &
 supervisor=$!
-sleep 4
+sleep 20
 spent() { awk '{ print $14 + $15 }' "/proc/$supervisor/stat"; }
 before=$(spent)
 sleep 2
